@@ -1,0 +1,1 @@
+"""The control plane: Managed CCF on an ARM-compatible endpoint."""

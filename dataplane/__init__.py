@@ -1,0 +1,1 @@
+"""The node: a drop-in for CCF's node executable."""

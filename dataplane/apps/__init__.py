@@ -1,0 +1,1 @@
+"""Endpoints: how they are declared, and the applications that declare them."""

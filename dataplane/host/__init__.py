@@ -1,0 +1,1 @@
+"""What the host does around a node: command line, files, log lines (drop-in.md 3)."""
