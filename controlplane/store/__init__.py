@@ -1,0 +1,1 @@
+"""What the control plane remembers: tables, sessions, named queries and leases (decisions 16)."""
