@@ -1,0 +1,68 @@
+"""The node's log: the original's text line or JSON, on standard output (drop-in.md 3.5).
+
+Standard error stays empty, because launchers treat any line there as a failure: warnings and stray exceptions are
+turned into lines here. Levels are the original's; `fail` and `fatal` are for what an operator must see.
+"""
+
+import json
+import logging
+import sys
+import warnings
+from datetime import UTC, datetime
+
+LEVELS = {
+    "trace": 5, "debug": logging.DEBUG, "info": logging.INFO, "fail": logging.WARNING, "fatal": logging.CRITICAL,
+}  # fmt: skip
+_NAMES = {5: "trace", 10: "debug", 20: "info", 30: "fail", 40: "fail", 50: "fatal"}
+
+
+def configure(level: str, log_format: str) -> None:
+    """Send every log record, warning and uncaught exception to standard output as one line each."""
+    target = logging.StreamHandler(sys.stdout)
+    target.setFormatter(_JsonLine() if log_format == "Json" else _TextLine())
+    root = logging.getLogger()
+    root.handlers[:] = [target]
+    root.setLevel(LEVELS[level])
+    logging.captureWarnings(True)
+    warnings.simplefilter("ignore", ResourceWarning)
+    logging.raiseExceptions = False
+    sys.excepthook = lambda kind, error, trace: logging.getLogger("host").critical(
+        "uncaught exception", exc_info=(kind, error, trace)
+    )
+    sys.unraisablehook = lambda unraisable: logging.getLogger("host").warning(
+        "ignored exception in %s: %r", unraisable.object, unraisable.exc_value
+    )
+
+
+def logger(tag: str) -> logging.Logger:
+    """The logger whose lines carry `tag`."""
+    return logging.getLogger(tag)
+
+
+class _TextLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+        level = _NAMES.get(record.levelno, "info")
+        text = _one_line(self, record)
+        return f"{time}Z -0.000 0   [{level:<5}][{record.name}] {record.filename}:{record.lineno} | {text}"
+
+
+class _JsonLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "h_ts": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "thread_id": "0",
+            "level": _NAMES.get(record.levelno, "info"),
+            "tag": record.name,
+            "file": record.filename,
+            "number": record.lineno,
+            "msg": _one_line(self, record),
+        }
+        return json.dumps(line)
+
+
+def _one_line(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    text = record.getMessage()
+    if record.exc_info:
+        text = f"{text}: {formatter.formatException(record.exc_info)}"
+    return text.replace("\n", "\\n")
