@@ -1,0 +1,1 @@
+"""What customers use: sessions, signing, and offline checks of receipts and ledgers."""

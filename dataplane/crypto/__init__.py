@@ -1,0 +1,1 @@
+"""Keys, certificates, COSE, AES-GCM, HKDF and secret sharing: typed and stateless."""

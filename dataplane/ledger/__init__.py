@@ -1,0 +1,1 @@
+"""The ledger as CCF writes it: entries, secrets, signatures, chunks and files."""

@@ -1,0 +1,1 @@
+"""The Merkle tree over the ledger, and proofs that need no tree."""
