@@ -1,0 +1,93 @@
+"""Messages between nodes: one frozen dataclass each.
+
+`view` is always the sender's current view. Names are those of Raft (Ongaro and Ousterhout 2014, figure 2) and
+of CCF (ProposeRequestVote; AE-ACK and AE-NACK as two messages because they carry different facts).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from dataplane.consensus.log import Entry
+from dataplane.txid import TxID
+
+
+@dataclass(frozen=True, slots=True)
+class AppendEntries:
+    """Entries following `prev`, none for a heartbeat, a probe or a commit notice. `commit_seqno`: the leader's."""
+
+    view: int
+    prev: TxID
+    commit_seqno: int
+    entries: tuple[Entry, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AppendEntriesAck:
+    """AE-ACK. Up to `received_seqno` the follower's log is the leader's; up to `persisted_seqno` it is also synced.
+
+    Only `persisted_seqno` counts for commit; `received_seqno` steers the flow.
+    """
+
+    view: int
+    received_seqno: int
+    persisted_seqno: int
+
+
+@dataclass(frozen=True, slots=True)
+class AppendEntriesNack:
+    """AE-NACK. The AppendEntries at `rejected_seqno` (its `prev.seqno`) did not fit.
+
+    `estimate` is the latest entry of the follower that may match the leader's log. It never counts for commit.
+    """
+
+    view: int
+    rejected_seqno: int
+    estimate: TxID
+
+
+@dataclass(frozen=True, slots=True)
+class RequestVote:
+    """The sender asks to lead `view`; `committable` is its last signed entry."""
+
+    view: int
+    committable: TxID
+
+
+@dataclass(frozen=True, slots=True)
+class RequestVoteResponse:
+    view: int
+    granted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPreVote:
+    """Would you vote for me in `view` + 1? Changes nothing at the receiver."""
+
+    view: int
+    committable: TxID
+
+
+@dataclass(frozen=True, slots=True)
+class RequestPreVoteResponse:
+    view: int
+    granted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ProposeRequestVote:
+    """A leader that retires asks the receiver to campaign at once."""
+
+    view: int
+
+
+Message = (
+    AppendEntries
+    | AppendEntriesAck
+    | AppendEntriesNack
+    | RequestVote
+    | RequestVoteResponse
+    | RequestPreVote
+    | RequestPreVoteResponse
+    | ProposeRequestVote
+)
