@@ -1,0 +1,393 @@
+"""The `/node` frontend: what a node tells of itself, its peers and its ledger (node-api.md 2.2)."""
+
+import base64
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from dataplane.apps.endpoint import (
+    Context,
+    Endpoint,
+    Forwarding,
+    Mode,
+    NodeView,
+    Response,
+    json_response,
+    query_values,
+)
+from dataplane.errors import InternalError, InvalidHeaderValue, InvalidQueryParameterValue, ResourceNotFound, RpcError
+from dataplane.kv.tables import (
+    NODES_ENDORSED_CERTIFICATES,
+    NODES_INFO,
+    SERVICE_CONFIG,
+    SERVICE_INFO,
+    get_json,
+    load_json,
+)
+from dataplane.kv.tx import Tx
+from dataplane.txid import NodeId
+
+_CHUNK_NAME = re.compile(r"ledger_[0-9]+-[0-9]+\.committed")
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What `/node/version` tells."""
+
+    ccf_version: str
+    quickjs_version: str
+
+
+class Node(NodeView, Protocol):
+    """What this frontend asks of the node besides what every endpoint may."""
+
+    @property
+    def version(self) -> Version: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def stop_notice(self) -> bool: ...
+    @property
+    def startup_seqno(self) -> int: ...
+    @property
+    def last_signed_seqno(self) -> int: ...
+    @property
+    def self_signed_certificate(self) -> str: ...
+    @property
+    def rpc_interfaces(self) -> Mapping[str, object]: ...
+
+    def is_frontend_open(self, name: str) -> bool: ...
+    def consensus_details(self) -> Mapping[str, object]: ...
+    def session_metrics(self) -> Mapping[str, object]: ...
+    def js_metrics(self) -> Mapping[str, object]: ...
+    def memory(self) -> Mapping[str, int]: ...
+    def chunk_with(self, seqno: int) -> Path | None: ...
+    def chunk_path(self, name: str) -> Path | None: ...
+    def primary_address(self, interface: str | None) -> str | None: ...
+
+
+def endpoints(node: Node, join: Callable[[Context], Response]) -> list[Endpoint]:
+    """The node frontend's own endpoints; `join` answers `POST /node/join`."""
+    never, always = Forwarding.NEVER, Forwarding.ALWAYS
+    local: list[tuple[str, Callable[[Context, Node], Response]]] = [
+        ("/state", _state),
+        ("/version", _version),
+        ("/consensus", _consensus),
+        ("/memory", _memory),
+        ("/metrics", _metrics),
+        ("/js_metrics", _js_metrics),
+        ("/self_signed_certificate", _self_signed_certificate),
+        ("/config", _config),
+        ("/service/configuration", _service_configuration),
+        ("/network/nodes/self", _self),
+        ("/primary", _primary),
+        ("/backup", _backup),
+        ("/ready/app", _ready_app),
+        ("/ready/gov", _ready_gov),
+        ("/ledger-chunk", _ledger_chunk_since),
+        ("/ledger-chunk/{chunk_name}", _ledger_chunk),
+        ("/quotes/self", _quote_self),
+        ("/attestations/self", _quote_self),
+    ]
+    shared: list[tuple[str, Callable[[Context, Node], Response]]] = [
+        ("/network", _network),
+        ("/network/nodes", _nodes),
+        ("/network/nodes/primary", _primary_node),
+        ("/network/nodes/{node_id}", _one_node),
+        ("/network/removable_nodes", _removable_nodes),
+        ("/quotes", _quotes),
+        ("/attestations", _attestations),
+    ]
+    return [
+        *(Endpoint("GET", path, _bind(run, node), forwarding=never) for path, run in local),
+        *(Endpoint("GET", path, _bind(run, node)) for path, run in shared),
+        Endpoint("HEAD", "/primary", _bind(_head_primary, node), forwarding=never),
+        Endpoint("HEAD", "/ledger-chunk", _bind(_ledger_chunk_since, node), forwarding=never),
+        Endpoint("HEAD", "/ledger-chunk/{chunk_name}", _bind(_ledger_chunk, node), forwarding=never),
+        Endpoint(
+            "DELETE", "/network/nodes/{node_id}", _bind(_delete_node, node), mode=Mode.READ_WRITE, forwarding=always
+        ),
+        Endpoint("POST", "/join", join, mode=Mode.READ_WRITE, forwarding=never),
+    ]
+
+
+def _bind(run: Callable[[Context, Node], Response], node: Node) -> Callable[[Context], Response]:
+    return lambda context: run(context, node)
+
+
+def _state(context: Context, node: Node) -> Response:
+    return json_response(
+        {
+            "node_id": node.node_id,
+            "state": node.state,
+            "last_signed_seqno": node.last_signed_seqno,
+            "startup_seqno": node.startup_seqno,
+            "stop_notice": node.stop_notice,
+        }
+    )
+
+
+def _version(context: Context, node: Node) -> Response:
+    version = node.version
+    return json_response(
+        {"ccf_version": version.ccf_version, "quickjs_version": version.quickjs_version, "unsafe": False}
+    )
+
+
+def _consensus(context: Context, node: Node) -> Response:
+    return json_response({"details": dict(node.consensus_details())})
+
+
+def _memory(context: Context, node: Node) -> Response:
+    return json_response(dict(node.memory()))
+
+
+def _metrics(context: Context, node: Node) -> Response:
+    return json_response({"sessions": dict(node.session_metrics())})
+
+
+def _js_metrics(context: Context, node: Node) -> Response:
+    return json_response(dict(node.js_metrics()))
+
+
+def _self_signed_certificate(context: Context, node: Node) -> Response:
+    return json_response({"self_signed_certificate": node.self_signed_certificate})
+
+
+def _config(context: Context, node: Node) -> Response:
+    nodes = {
+        node_id: {"address": record["node_to_node_interface"]["published_address"]}
+        for node_id, record in _records(context.tx)
+        if record["status"] == "Trusted"
+    }
+    if not nodes:
+        raise ResourceNotFound("No configuration is known yet.")
+    return json_response(nodes)
+
+
+def _service_configuration(context: Context, node: Node) -> Response:
+    configuration = get_json(context.tx, SERVICE_CONFIG)
+    if configuration is None:
+        raise ResourceNotFound("Service configuration not found.")
+    return json_response(configuration)
+
+
+def _network(context: Context, node: Node) -> Response:
+    service = get_json(context.tx, SERVICE_INFO)
+    if service is None:
+        raise ResourceNotFound("Network status not found.")
+    return json_response(
+        {
+            "service_status": service["status"],
+            "service_certificate": service["cert"],
+            "recovery_count": service.get("recovery_count", 0),
+            "service_data": service.get("service_data"),
+            "current_service_create_txid": service.get("current_service_create_txid"),
+            "current_view": node.current_view,
+            "primary_id": node.primary_id,
+        }
+    )
+
+
+def _nodes(context: Context, node: Node) -> Response:
+    query = query_values(context.request.query)
+    status = query.get("status")
+    if status not in (None, "Pending", "Trusted", "Retired"):
+        raise InvalidQueryParameterValue(f"Query parameter {status!r} is not a valid node status.")
+    host, port = query.get("host"), query.get("port")
+    found = [
+        _described(context.tx, node, node_id, record)
+        for node_id, record in _records(context.tx)
+        if (status is None or record["status"] == status) and _is_published_at(record, host, port)
+    ]
+    return json_response({"nodes": found})
+
+
+def _one_node(context: Context, node: Node) -> Response:
+    node_id = context.request.params["node_id"]
+    record = get_json(context.tx, NODES_INFO, node_id.encode())
+    if record is None:
+        raise ResourceNotFound(f"Node {node_id} not found.")
+    return json_response(_described(context.tx, node, node_id, record))
+
+
+def _self(context: Context, node: Node) -> Response:
+    record = get_json(context.tx, NODES_INFO, node.node_id.encode())
+    if record is None:
+        record = {"status": "Pending", "rpc_interfaces": dict(node.rpc_interfaces)}
+    return json_response(_described(context.tx, node, node.node_id, record))
+
+
+def _primary_node(context: Context, node: Node) -> Response:
+    record = get_json(context.tx, NODES_INFO, (node.primary_id or "").encode())
+    if node.primary_id is None or record is None:
+        raise InternalError("Primary unknown.")
+    return json_response(_described(context.tx, node, node.primary_id, record))
+
+
+def _removable_nodes(context: Context, node: Node) -> Response:
+    found = [
+        _described(context.tx, node, node_id, record)
+        for node_id, record in _records(context.tx)
+        if record["status"] == "Retired" and record.get("retired_committed")
+    ]
+    return json_response({"nodes": found})
+
+
+def _delete_node(context: Context, node: Node) -> Response:
+    node_id = context.request.params["node_id"]
+    record = get_json(context.tx, NODES_INFO, node_id.encode())
+    if record is None:
+        raise ResourceNotFound(f"Node {node_id} not found.")
+    if record["status"] != "Retired" or not record.get("retired_committed"):
+        raise RpcError(400, "NodeNotRetiredCommitted", "Node is not completely retired.")
+    context.tx.remove(NODES_INFO, node_id.encode())
+    context.tx.remove(NODES_ENDORSED_CERTIFICATES, node_id.encode())
+    return json_response(True)
+
+
+def _primary(context: Context, node: Node) -> Response:
+    if not node.is_primary:
+        raise ResourceNotFound("Node is not primary")
+    return Response()
+
+
+def _backup(context: Context, node: Node) -> Response:
+    if node.is_primary:
+        raise ResourceNotFound("Node is not backup")
+    return Response()
+
+
+def _head_primary(context: Context, node: Node) -> Response:
+    if node.is_primary:
+        return Response()
+    return _redirect(f"https://{_primary_address(node)}/node/primary")
+
+
+def _ready_app(context: Context, node: Node) -> Response:
+    ready = not node.stop_notice and node.state == "PartOfNetwork" and node.is_frontend_open("app")
+    return Response(204 if ready else 503)
+
+
+def _ready_gov(context: Context, node: Node) -> Response:
+    serving = node.state in ("PartOfNetwork", "PartOfPublicNetwork", "ReadingPrivateLedger")
+    return Response(204 if serving and not node.stop_notice and node.is_frontend_open("gov") else 503)
+
+
+def _quote_self(context: Context, node: Node) -> Response:
+    record = get_json(context.tx, NODES_INFO, node.node_id.encode())
+    if record is None:
+        raise ResourceNotFound("Could not find node quote.")
+    return json_response(_quote(node.node_id, record))
+
+
+def _quotes(context: Context, node: Node) -> Response:
+    return json_response({"quotes": _trusted_quotes(context.tx)})
+
+
+def _attestations(context: Context, node: Node) -> Response:
+    return json_response({"attestations": _trusted_quotes(context.tx)})
+
+
+def _ledger_chunk_since(context: Context, node: Node) -> Response:
+    """Where the committed chunk that holds a seqno can be read (node-api.md 2.2.2)."""
+    since = query_values(context.request.query).get("since", "")
+    if not since.isdecimal() or int(since) < 1:
+        raise InvalidQueryParameterValue("The query parameter since must be a seqno, at least 1.")
+    path = node.chunk_with(int(since))
+    if path is not None:
+        return _redirect(f"/node/ledger-chunk/{path.name}")
+    if not node.is_primary and node.primary_id is not None:
+        return _redirect(f"https://{_primary_address(node)}{context.request.url}")
+    raise ResourceNotFound(f"No committed ledger chunk holds seqno {since}.")
+
+
+def _ledger_chunk(context: Context, node: Node) -> Response:
+    name = context.request.params["chunk_name"]
+    path = node.chunk_path(name) if _CHUNK_NAME.fullmatch(name) else None
+    if path is None:
+        raise ResourceNotFound(f"Ledger chunk {name} not found.")
+    content = path.read_bytes()
+    headers = {
+        "content-type": "application/octet-stream",
+        "x-ms-ccf-ledger-chunk-name": name,
+        "accept-ranges": "bytes",
+    }
+    wanted = context.request.headers.get("range")
+    if wanted is None:
+        return Response(200, content, headers)
+    first, last = _byte_range(wanted, len(content))
+    headers["content-range"] = f"bytes {first}-{last}/{len(content)}"
+    return Response(206, content[first : last + 1], headers)
+
+
+def _byte_range(text: str, size: int) -> tuple[int, int]:
+    """First and last byte of one `bytes=` range, both included (RFC 9110 14.1.2)."""
+    match = re.fullmatch(r"bytes=([0-9]*)-([0-9]*)", text)
+    if match is None or not (match[1] or match[2]):
+        raise InvalidHeaderValue(f"Invalid range: {text}")
+    if not match[1]:
+        return max(0, size - int(match[2])), size - 1
+    first, last = int(match[1]), min(int(match[2] or size - 1), size - 1)
+    if first > last:
+        raise InvalidHeaderValue(f"Invalid range: {text} of {size} bytes is out of order")
+    return first, last
+
+
+def _redirect(location: str) -> Response:
+    """308: the request must be repeated at `location` (node-api.md 1.4)."""
+    body = {"error": {"code": "NodeCannotHandleRequest", "message": "Another address answers this request."}}
+    return json_response(body, 308, {"location": location})
+
+
+def _primary_address(node: Node) -> str:
+    address = node.primary_address(None)
+    if address is None:
+        raise InternalError("Primary unknown.")
+    return address
+
+
+def _records(tx: Tx) -> list[tuple[NodeId, dict[str, Any]]]:
+    return [(key.decode(), load_json(value)) for key, value in tx.items(NODES_INFO)]
+
+
+def _described(tx: Tx, node: Node, node_id: NodeId, record: Mapping[str, Any]) -> dict[str, object]:
+    return {
+        "node_id": node_id,
+        "status": record["status"],
+        "primary": node_id == node.primary_id,
+        "rpc_interfaces": record["rpc_interfaces"],
+        "node_data": record.get("node_data"),
+        "last_written": tx.version_of_previous_write(NODES_INFO, node_id.encode()) or 0,
+    }
+
+
+def _is_published_at(record: Mapping[str, Any], host: str | None, port: str | None) -> bool:
+    if host is None and port is None:
+        return True
+    addresses = [interface["published_address"].rpartition(":") for interface in record["rpc_interfaces"].values()]
+    return any((host is None or h == host) and (port is None or p == port) for h, _, p in addresses)
+
+
+def _quote(node_id: NodeId, record: Mapping[str, Any]) -> dict[str, object]:
+    quote = record["quote_info"]
+    described = {
+        "node_id": node_id,
+        "raw": quote["quote"],
+        "endorsements": quote["endorsements"],
+        "format": quote["format"],
+        "measurement": record.get("code_digest") or _virtual_measurement(quote),
+    }
+    if quote.get("uvm_endorsements"):
+        described["uvm_endorsements"] = quote["uvm_endorsements"]
+    return described
+
+
+def _virtual_measurement(quote: Mapping[str, Any]) -> str:
+    return str(load_json(base64.b64decode(quote["quote"]))["measurement"])
+
+
+def _trusted_quotes(tx: Tx) -> list[dict[str, object]]:
+    return [_quote(node_id, record) for node_id, record in _records(tx) if record["status"] == "Trusted"]

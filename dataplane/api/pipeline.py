@@ -1,0 +1,253 @@
+"""One request from arrival to answer, in the order of node-api.md 1.2.
+
+Find the endpoint, decide whether this node or the primary executes it, authenticate, execute, commit. The pipeline
+knows the node by the small protocol `Core` and the network not at all: `dispatch` takes a request and a function to
+answer with, which it calls at once or, for a forwarded request, later.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from dataplane.api.auth import Peer, Unauthenticated, authenticate
+from dataplane.api.routing import Found, RouteTable, VerbsOnly, not_found, split_frontend, wrong_verb
+from dataplane.apps.endpoint import (
+    Context,
+    Endpoint,
+    Forwarding,
+    Mode,
+    NodeView,
+    Request,
+    Response,
+    decode_query,
+    json_response,
+)
+from dataplane.errors import CcfError, FrontendNotOpen, InternalError, RpcError
+from dataplane.kv.store import Conflict
+from dataplane.kv.tx import Tx
+from dataplane.txid import TxID
+
+MAX_ATTEMPTS = 30  # node-api.md 1.2 row 10
+TXID_HEADER = "x-ms-ccf-transaction-id"
+
+Reply = Callable[[Response], None]
+
+
+class NotPrimary(Exception):
+    """A write was submitted on a node that does not lead (any more)."""
+
+
+class Core(NodeView, Protocol):
+    """What the pipeline needs of the node besides what endpoints see."""
+
+    def begin(self) -> Tx:
+        """A transaction at the newest state."""
+
+    def submit(self, tx: Tx) -> TxID:
+        """Append the writes of `tx`. Raises `Conflict` or `NotPrimary`, and then has changed nothing."""
+
+    def txid_at(self, seqno: int) -> TxID:
+        """The transaction id of a seqno in this node's ledger."""
+
+    def is_frontend_open(self, name: str) -> bool:
+        """Whether `gov`, `node` or `app` serves requests already."""
+
+    def is_overloaded(self) -> bool:
+        """Whether too many transactions wait for their commit (node-api.md 1.2 row 1)."""
+
+    def forward(self, request: "ForwardedRequest", timeout_ms: int, reply: Reply) -> None:
+        """Have the primary execute the request; raises `CcfError` where it cannot even be sent."""
+
+    def report(self, error: Exception) -> None:
+        """Log an exception that no client input should have been able to cause."""
+
+
+class DynamicApp(Protocol):
+    """The application the members deployed: endpoints that come and go with the store."""
+
+    def find(self, tx: Tx, method: str, path: str) -> Found | VerbsOnly | None:
+        """The deployed endpoint for a path below the application frontend."""
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceRules:
+    """What the pipeline needs to know of the interface a request came in on."""
+
+    name: str
+    accepted_endpoints: tuple[re.Pattern[str], ...] | None = None
+    forwarding_timeout_ms: int = 3000
+
+
+@dataclass(slots=True)
+class SessionState:
+    """What the pipeline remembers of a session: who it is, where its requests went, and in which view."""
+
+    id: int
+    peer: Peer
+    interface: InterfaceRules
+    forwarded: bool = False
+    view: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardedRequest:
+    """A request on its way to the primary, with everything authentication needs."""
+
+    session_id: int
+    peer: Peer
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Routed:
+    """A request whose endpoint is known."""
+
+    endpoint: Endpoint
+    request: Request
+    frontend: str
+
+
+@dataclass(slots=True)
+class Pipeline:
+    """Executes requests on one node."""
+
+    core: Core
+    frontends: Mapping[str, RouteTable]
+    app: DynamicApp | None = None
+    close_session: Callable[[int], None] = field(default=lambda session_id: None)
+
+    def dispatch(self, session: SessionState, method: str, url: str, headers: Mapping[str, str], body: bytes,
+                 reply: Reply) -> None:  # fmt: skip
+        """Answer one request of a client, now or later."""
+        try:
+            routed = self._route(method, url, headers, body)
+            if isinstance(routed, Response):
+                reply(routed)
+            elif not _accepts(session.interface, routed):
+                reply(Response(503))
+            elif self._must_forward(session, routed.endpoint):
+                self._forward(session, routed.request, reply)
+            else:
+                reply(self._execute(routed, session.peer, session))
+        except CcfError as error:
+            reply(error_response(error))
+        except Exception as error:
+            self.core.report(error)
+            reply(error_response(InternalError(str(error))))
+
+    def execute_forwarded(self, forwarded: ForwardedRequest) -> Response:
+        """Answer a request that a backup handed on; never forwards again."""
+        try:
+            routed = self._route(forwarded.method, forwarded.url, forwarded.headers, forwarded.body)
+            if isinstance(routed, Response):
+                return routed
+            if routed.endpoint.effective_forwarding() is Forwarding.ALWAYS and not self.core.is_primary:
+                raise RpcError(503, "RequestAlreadyForwarded", "RPC was already forwarded.")
+            return self._execute(routed, forwarded.peer, None)
+        except CcfError as error:
+            return error_response(error)
+        except Exception as error:
+            self.core.report(error)
+            return error_response(InternalError(str(error)))
+
+    def _route(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> "_Routed | Response":
+        path, _, raw_query = url.partition("?")
+        frontend, below = split_frontend(path)
+        if frontend != "node" and self.core.is_overloaded():
+            raise RpcError(503, "TooManyPendingTransactions", "Too many transactions pending commit on the service.")
+        if not self.core.is_frontend_open(frontend):
+            raise FrontendNotOpen("Frontend is not open.")
+        found = self._find(frontend, method, below)
+        if found is None:
+            raise not_found(path)
+        if isinstance(found, VerbsOnly):
+            allow = {"allow": ", ".join(("OPTIONS", *found.verbs))}
+            if method == "OPTIONS":
+                return Response(204, headers=allow)
+            refusal = error_response(wrong_verb(method, path, found.verbs))
+            refusal.headers.update(allow)
+            return refusal
+        route = f"/{frontend}{found.endpoint.path}"
+        request = Request(method, url, path, decode_query(raw_query), headers, body, found.params, route)
+        return _Routed(found.endpoint, request, frontend)
+
+    def _find(self, frontend: str, method: str, below: str) -> Found | VerbsOnly | None:
+        if frontend == "app" and self.app is not None:
+            found = self.app.find(self.core.begin(), method, below)
+            if found is not None:
+                return found
+        return self.frontends[frontend].find(method, below)
+
+    def _must_forward(self, session: SessionState, endpoint: Endpoint) -> bool:
+        if self.core.is_primary:
+            return False
+        forwarding = endpoint.effective_forwarding()
+        return forwarding is Forwarding.ALWAYS or (forwarding is Forwarding.SOMETIMES and session.forwarded)
+
+    def _forward(self, session: SessionState, request: Request, reply: Reply) -> None:
+        forwarded = ForwardedRequest(
+            session.id, session.peer, request.method, request.url, request.headers, request.body
+        )
+        self.core.forward(forwarded, session.interface.forwarding_timeout_ms, reply)
+        session.forwarded = True
+
+    def _execute(self, routed: _Routed, peer: Peer, session: SessionState | None) -> Response:
+        endpoint, request = routed.endpoint, routed.request
+        for _ in range(MAX_ATTEMPTS):
+            tx = self.core.begin()
+            caller = authenticate(endpoint.authn, tx, request, peer, self.core.now)
+            if session is not None and not self._same_view(session):
+                self.close_session(session.id)
+                text = "Current view does not match the one this session was first executed in. Session is closed."
+                raise RpcError(500, "SessionConsistencyLost", text)
+            response = endpoint.run(Context(tx, request, caller, self.core))
+            try:
+                return self._commit(endpoint, tx, response)
+            except Conflict:
+                continue
+        retry = error_response(
+            RpcError(503, "TransactionCommitAttemptsExceedLimit", f"Transaction not committed in {MAX_ATTEMPTS} tries.")
+        )
+        retry.headers["retry-after"] = "3"
+        return retry
+
+    def _same_view(self, session: SessionState) -> bool:
+        view = self.core.current_view
+        if session.view is None:
+            session.view = view
+        return session.view == view
+
+    def _commit(self, endpoint: Endpoint, tx: Tx, response: Response) -> Response:
+        applies = 200 <= response.status < 300 if response.apply_writes is None else response.apply_writes
+        if not applies:
+            return response
+        if tx.writes and endpoint.mode is Mode.READ_WRITE:
+            try:
+                txid = self.core.submit(tx)
+            except NotPrimary:
+                text = "Transaction failed to replicate."
+                raise RpcError(503, "TransactionReplicationFailed", text) from None
+            response.headers[TXID_HEADER] = str(txid)
+        elif tx.touched and tx.read_version:
+            response.headers[TXID_HEADER] = str(self.core.txid_at(tx.read_version))
+        return response
+
+
+def error_response(error: CcfError) -> Response:
+    """`{"error": {"code", "message", "details"?}}`; the 401 of a challenged policy carries the challenge."""
+    body: dict[str, object] = {"code": error.code, "message": error.message}
+    if error.details:
+        body["details"] = list(error.details)
+    response = json_response({"error": body}, error.status)
+    if isinstance(error, Unauthenticated) and error.challenge:
+        response.headers["www-authenticate"] = error.challenge
+    return response
+
+
+def _accepts(interface: InterfaceRules, routed: _Routed) -> bool:
+    patterns = interface.accepted_endpoints
+    return patterns is None or any(pattern.fullmatch(routed.request.route) for pattern in patterns)
