@@ -45,10 +45,14 @@ class Store:
         version, tables = self._versions[-1]
         return tx.read_version != version and tx.conflicts_with(tables)
 
-    def commit(self, tx: Tx, seqno: int) -> None:
-        """Apply the writes of `tx` as `seqno`. Raises `Conflict` and changes nothing where it read stale data."""
+    def check(self, tx: Tx) -> None:
+        """Raises `Conflict` where `tx` read something that has changed since it began."""
         if self.has_conflict(tx):
             raise Conflict
+
+    def commit(self, tx: Tx, seqno: int) -> None:
+        """Apply the writes of `tx` as `seqno`. Raises `Conflict` and changes nothing where it read stale data."""
+        self.check(tx)
         self.apply(seqno, tx.writes)
 
     def apply(self, seqno: int, writes: WriteSet) -> None:

@@ -1,0 +1,322 @@
+"""The pure node: consensus, store, Merkle tree and entry codec as one machine.
+
+The same verbs as `Raft`, one level up: transactions in, frames to write and messages to send out. An entry from the
+leader is decoded, checked and applied before it is written or acknowledged; the first that does not hold is refused
+with everything after it. Signing, like disk and clock, is an argument: `sign` is called with the transaction id, the
+root and the serialised tree, and gives the writes of the signature transaction (ledger-format.md 2.5 to 2.8).
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dataplane.consensus.log import Entry, Nodes
+from dataplane.consensus.messages import Message
+from dataplane.consensus.output import Became, Leadership, Output, SignatureDue
+from dataplane.consensus.raft import NotLeader, Raft
+from dataplane.crypto.aead import DecryptionFailed
+from dataplane.kv.store import Store
+from dataplane.kv.tables import (
+    NODES_ENDORSED_CERTIFICATES,
+    NODES_INFO,
+    SERVICE_INFO,
+    get_json,
+    load_json,
+)
+from dataplane.kv.tx import Tx
+from dataplane.kv.writeset import WriteSet
+from dataplane.ledger.chunk import Chunker
+from dataplane.ledger.entry import NO_CLAIMS, EntryFlags, MalformedEntry, decode_entry, encode_entry, frame_size
+from dataplane.ledger.secrets import LedgerSecrets, UnknownSecret
+from dataplane.ledger.signatures import InvalidSignatureTx, is_signature, node_signature, verify_signature
+from dataplane.merkle.tree import MerkleTree
+from dataplane.txid import NodeId, TxID
+
+Sign = Callable[[TxID, bytes, bytes], WriteSet]
+"""(transaction id, root, serialised tree) -> the writes of the signature transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One entry to write to the ledger file."""
+
+    seqno: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Duties:
+    """What the shell does after an input, in this order; see `consensus.output.Output`.
+
+    `refused` tells why an entry of the leader was not taken, for the log.
+    """
+
+    truncate_after: int | None
+    write: tuple[Frame, ...]
+    sync: bool
+    send: tuple[tuple[NodeId, Message], ...]
+    commit: int | None
+    became: tuple[Became, ...]
+    refused: str | None
+
+
+class Replica:
+    """One replica of a service. All calls come from one thread; none blocks."""
+
+    def __init__(self, *, raft: Raft, secrets: LedgerSecrets, chunker: Chunker, sign: Sign) -> None:
+        self.raft = raft
+        self.store = Store()
+        self.tree = MerkleTree()
+        self.secrets = secrets
+        self._chunker = chunker
+        self._sign = sign
+        self._signed: list[int] = []  # seqnos of all signature transactions, ascending
+        self._marks: dict[int, tuple[Nodes | None, tuple[NodeId, ...]]] = {}  # membership marks by seqno
+        self._configuration: Nodes = ()
+        self._signature_due = False
+        # What take_duties will hand out
+        self._write: list[Frame] = []
+        self._written_seqno = 0  # the shell holds frames up to here
+        self._truncate_after: int | None = None
+        self._sync = False
+        self._send: list[tuple[NodeId, Message]] = []
+        self._commit: int | None = None
+        self._became: list[Became] = []
+        self._refused: str | None = None
+
+    # Inputs
+
+    def begin(self) -> Tx:
+        """A transaction at the newest state of this replica, committed or not."""
+        return self.store.begin()
+
+    def submit(self, tx: Tx) -> TxID:
+        """Append the writes of `tx` as the next transaction. Raises `NotLeader` or `Conflict`, changing nothing."""
+        if self.raft.role is not Leadership.LEADER:
+            raise NotLeader(self.raft.leader_id)
+        self.store.check(tx)
+        txid = self._next_txid()
+        self._append_own(txid, tx.writes, tx.claims_digest or NO_CLAIMS, EntryFlags.NONE)
+        return txid
+
+    def sign(self) -> TxID:
+        """Append a signature transaction over everything before it. Raises `NotLeader`."""
+        if self.raft.role is not Leadership.LEADER:
+            raise NotLeader(self.raft.leader_id)
+        txid = self._next_txid()
+        tree_bytes = self.tree.serialise(self.raft.commit_seqno, txid.seqno - 1)
+        writes = self._sign(txid, self.tree.root(), tree_bytes)
+        self._append_own(txid, writes, NO_CLAIMS, self._chunker.flags_at(txid.seqno))
+        self._signature_due = False
+        return txid
+
+    def tick(self, elapsed_ms: int) -> None:
+        """Let time pass."""
+        self.raft.tick(elapsed_ms)
+        self._absorb(self.raft.take_output())
+
+    def receive(self, sender: NodeId, message: Message) -> None:
+        """A consensus message from an authenticated node."""
+        self.raft.receive(sender, message)
+        self._absorb(self.raft.take_output())
+
+    def persisted(self, seqno: int) -> None:
+        """Frames up to `seqno` are durable."""
+        self.raft.persisted(seqno)
+        self._absorb(self.raft.take_output())
+
+    def request_chunk(self) -> None:
+        """End the chunk at the next signature."""
+        self._chunker.request(self.raft.last_seqno)
+
+    def take_duties(self) -> Duties:
+        """Everything to do since the last call."""
+        self._absorb(self.raft.take_output())
+        duties = Duties(
+            truncate_after=self._truncate_after,
+            write=tuple(self._write),
+            sync=self._sync,
+            send=tuple(self._send),
+            commit=self._commit,
+            became=tuple(self._became),
+            refused=self._refused,
+        )
+        if self._write:
+            self._written_seqno = self._write[-1].seqno
+        self._truncate_after = self._commit = self._refused = None
+        self._sync = False
+        self._write.clear()
+        self._send.clear()
+        self._became.clear()
+        return duties
+
+    # What is known
+
+    @property
+    def is_leader(self) -> bool:
+        return self.raft.role is Leadership.LEADER
+
+    @property
+    def unsigned_count(self) -> int:
+        """Entries after the last signature transaction."""
+        return self.raft.last_seqno - self.last_signed_seqno
+
+    @property
+    def signature_due(self) -> bool:
+        """Whether consensus asked for a signature (a new leader opens its view with one)."""
+        return self._signature_due and self.is_leader
+
+    @property
+    def last_signed_seqno(self) -> int:
+        """Seqno of the newest signature transaction, 0 before the first."""
+        return self._signed[-1] if self._signed else 0
+
+    def txid_at(self, seqno: int) -> TxID:
+        """The transaction id of a seqno in this replica's ledger."""
+        return TxID(self.raft.view_at(seqno), seqno)
+
+    def signature_after(self, seqno: int) -> int | None:
+        """The nearest signature transaction later than `seqno`."""
+        index = bisect_right(self._signed, seqno)
+        return self._signed[index] if index < len(self._signed) else None
+
+    def is_signature_at(self, seqno: int) -> bool:
+        """Whether `seqno` is a signature transaction."""
+        return self.signature_after(seqno - 1) == seqno
+
+    def root_at(self, seqno: int) -> bytes | None:
+        """The root over leaves 0..`seqno`, None where the tree no longer or not yet reaches it."""
+        try:
+            return self.tree.root_at(seqno + 1)
+        except IndexError:
+            return None
+
+    def entries(self, frames: Sequence[bytes], first: int) -> list[Entry]:
+        """Frames read back from the ledger, from seqno `first` on, as consensus wants them."""
+        return [self._entry(seqno, frame) for seqno, frame in enumerate(frames, start=first)]
+
+    # Own entries
+
+    def _next_txid(self) -> TxID:
+        return TxID(self.raft.view, self.raft.last_seqno + 1)
+
+    def _append_own(self, txid: TxID, writes: WriteSet, claims_digest: bytes, flags: EntryFlags) -> None:
+        encoded = encode_entry(
+            txid, writes, secret=self.secrets.at(txid.seqno), claims_digest=claims_digest, flags=flags
+        )
+        signed = self._apply(txid.seqno, encoded.frame, encoded.leaf, writes)
+        configuration, retired = self._marks.get(txid.seqno, (None, ()))
+        self.raft.propose(Entry(txid.view, txid.seqno, encoded.frame, signed, configuration, retired))
+        self._write.append(Frame(txid.seqno, encoded.frame))
+        self._sync = self._sync or signed
+
+    # Entries of the leader
+
+    def _absorb(self, output: Output) -> None:
+        if output.truncate_after is not None:
+            self._roll_back(output.truncate_after)
+        for entry in output.append:
+            reason = self._take(entry)
+            if reason is not None:
+                self._refused = f"{entry.view}.{entry.seqno}: {reason}"
+                self.raft.reject_after(entry.seqno - 1)
+                self._roll_back(entry.seqno - 1)
+                break
+        self._sync = self._sync or output.sync
+        self._send.extend(output.send)
+        if output.commit is not None:
+            self._commit = output.commit
+            self.store.compact(output.commit)
+            self.tree.flush(output.commit)
+            self._chunker.compact(output.commit)
+        for change in output.became:
+            self._signature_due = self._signature_due or isinstance(change, SignatureDue)
+            self._became.append(change)
+
+    def _take(self, entry: Entry) -> str | None:
+        """Check and apply one entry; what is wrong with it, or None."""
+        try:
+            decoded = decode_entry(entry.data, self.secrets)
+        except (MalformedEntry, UnknownSecret, DecryptionFailed) as error:
+            return str(error)
+        if decoded.txid != TxID(entry.view, entry.seqno) or decoded.txid.seqno != self.store.version + 1:
+            return f"the frame holds {decoded.txid}"
+        if is_signature(decoded.writes) is not entry.signed:
+            return "only signature transactions are marked as signed"
+        if entry.signed:
+            try:
+                self._check_signature(decoded.txid, decoded.writes)
+            except InvalidSignatureTx as error:
+                return str(error)
+        self._apply(entry.seqno, entry.data, decoded.leaf, decoded.writes)
+        if self._marks.get(entry.seqno, (None, ())) != (entry.configuration, entry.retired_committed):
+            return "its membership marks are not what it writes"
+        self._write.append(Frame(entry.seqno, entry.data))
+        return None
+
+    def _check_signature(self, txid: TxID, writes: WriteSet) -> None:
+        tx = self.store.begin()
+        node = node_signature(writes)
+        cert = None if node is None else tx.get(NODES_ENDORSED_CERTIFICATES, node.node_id.encode())
+        service = get_json(tx, SERVICE_INFO)
+        verify_signature(
+            txid,
+            writes,
+            self.tree.root(),
+            node_cert_pem=None if cert is None else cert.decode(),
+            service_cert_pem=None if service is None else service["cert"],
+        )
+
+    # Both
+
+    def _apply(self, seqno: int, frame: bytes, leaf: bytes, writes: WriteSet) -> bool:
+        """Apply an entry to store, tree and chunker; whether it is a signature transaction."""
+        self.store.apply(seqno, writes)
+        self.tree.append(leaf)
+        size, flags = frame_size(frame)
+        self._chunker.appended(seqno, size, flags)
+        if NODES_INFO in writes:
+            self._note_membership(seqno, writes[NODES_INFO])
+        signed = is_signature(writes)
+        if signed:
+            self._signed.append(seqno)
+        return signed
+
+    def _note_membership(self, seqno: int, rows: dict[bytes, bytes | None]) -> None:
+        configuration = self._trusted_nodes()
+        retired = tuple(
+            sorted(key.decode() for key, row in rows.items() if row and load_json(row).get("retired_committed"))
+        )
+        changed = configuration != self._configuration
+        if changed or retired:
+            self._marks[seqno] = (configuration if changed else None, retired)
+        self._configuration = configuration
+
+    def _trusted_nodes(self) -> Nodes:
+        records = ((key.decode(), load_json(row)) for key, row in self.store.begin().items(NODES_INFO))
+        return tuple(
+            (node_id, record["node_to_node_interface"]["published_address"])
+            for node_id, record in records
+            if record["status"] == "Trusted"
+        )
+
+    def _roll_back(self, seqno: int) -> None:
+        if seqno >= self.store.version:
+            return
+        self.store.rollback(seqno)
+        self.tree.truncate(seqno + 1)
+        self.secrets.rollback(seqno)
+        self._chunker.rollback(seqno)
+        while self._signed and self._signed[-1] > seqno:
+            self._signed.pop()
+        for marked in [marked for marked in self._marks if marked > seqno]:
+            del self._marks[marked]
+        self._configuration = self._trusted_nodes()
+        self._write = [frame for frame in self._write if frame.seqno <= seqno]
+        if seqno < self._written_seqno:
+            self._truncate_after = seqno
+            self._written_seqno = seqno
+
+    def _entry(self, seqno: int, frame: bytes) -> Entry:
+        configuration, retired = self._marks.get(seqno, (None, ()))
+        return Entry(self.raft.view_at(seqno), seqno, frame, self.is_signature_at(seqno), configuration, retired)
