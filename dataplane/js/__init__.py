@@ -1,0 +1,1 @@
+"""The JavaScript runtime: applications, constitutions and ballots (node-api.md 5)."""

@@ -1,0 +1,330 @@
+// The JavaScript half of the host: the `ccf` global, `console`, `Math.random` and the way a request reaches its
+// function (node-api.md 5.3 to 5.8). Compiled once, run in each new interpreter before any application code.
+//
+// `host(op, ...)` is the one native function; a dollar and a name stand for the index of an operation, replaced before
+// compiling. Intrinsics are captured here, so that an application that changes its own does not change the host's.
+// Everything rarely used is built on first access: a new interpreter should cost little.
+(function (host) {
+  "use strict";
+  const { Array, ArrayBuffer, Error, JSON, Map, Object, Promise, Proxy, Reflect, String, Uint8Array } = globalThis;
+  const { Float64Array, Uint32Array, TypeError } = globalThis;
+  const errors = { Error, TypeError, RangeError, ReferenceError, SyntaxError, InternalError: globalThis.InternalError };
+  const { apply } = Reflect;
+  const { defineProperty } = Object;
+  const { parse, stringify } = JSON;
+  const { isArray } = Array;
+  const { isView } = ArrayBuffer;
+  const isInteger = Number.isInteger;
+  const then = Promise.prototype.then;
+  const slice = ArrayBuffer.prototype.slice;
+  const toLowerCase = String.prototype.toLowerCase;
+  const split = String.prototype.split;
+  const getter = (prototype, name) => Object.getOwnPropertyDescriptor(prototype, name).get;
+
+  function exact(args, least, most = least) {
+    if (args.length >= least && args.length <= most) return;
+    const wanted = least === most ? least : `${least} to ${most}`;
+    throw new TypeError(`Passed ${args.length} arguments, but expected ${wanted}`);
+  }
+
+  // Defines `name` so that `build` runs on first access; afterwards it is an ordinary property.
+  function lazily(object, name, build) {
+    const define = (value) =>
+      defineProperty(object, name, { value, writable: true, enumerable: true, configurable: true });
+    defineProperty(object, name, {
+      get: () => {
+        const value = build();
+        define(value);
+        return value;
+      },
+      set: define,
+      enumerable: true,
+      configurable: true,
+    });
+  }
+
+  // ccf.kv: a handle names a table; what may be done with it is decided at each call, by the host.
+  class KvMap {
+    #table;
+    constructor(name) {
+      this.#table = host($kv_table, name);
+    }
+    has(key) {
+      exact(arguments, 1);
+      return host($kv_has, this.#table, key);
+    }
+    get(key) {
+      exact(arguments, 1);
+      return host($kv_get, this.#table, key);
+    }
+    getVersionOfPreviousWrite(key) {
+      exact(arguments, 1);
+      return host($kv_version, this.#table, key);
+    }
+    set(key, value) {
+      exact(arguments, 2);
+      host($kv_set, this.#table, key, value);
+      return this;
+    }
+    delete(key) {
+      exact(arguments, 1);
+      return host($kv_delete, this.#table, key);
+    }
+    clear() {
+      exact(arguments, 0);
+      return host($kv_clear, this.#table);
+    }
+    forEach(callback) {
+      exact(arguments, 1);
+      if (typeof callback !== "function") throw new TypeError("Argument must be a function");
+      const cursor = host($kv_open, this.#table);
+      let page;
+      while ((page = host($kv_page, cursor)) !== undefined) {
+        const sizes = new Uint32Array(page, 0, 1 + 2 * new Uint32Array(page, 0, 1)[0]);
+        let offset = 4 * sizes.length;
+        for (let i = 1; i < sizes.length; i += 2) {
+          const key = apply(slice, page, [offset, (offset += sizes[i])]);
+          const value = apply(slice, page, [offset, (offset += sizes[i + 1])]);
+          callback(value, key, this);
+        }
+      }
+    }
+    get size() {
+      return host($kv_size, this.#table);
+    }
+  }
+  const handles = Object.create(null);
+  const kv = new Proxy(Object.create(null), {
+    get: (_, name) => {
+      if (typeof name !== "string") return undefined;
+      return handles[name] ?? (handles[name] = new KvMap(name));
+    },
+    set: () => false,
+    defineProperty: () => false,
+  });
+
+  // Functions the host may or may not serve: they exist in every interpreter and say so when they are called.
+  const native = (name, result = (value) => value) =>
+    function () {
+      return result(host($native, name, ...arguments));
+    };
+  const orNull = (value) => value ?? null;
+  const cryptoNames =
+    "sign verifySignature generateAesKey generateRsaKeyPair generateEcdsaKeyPair generateEddsaKeyPair wrapKey " +
+    "unwrapKey pubPemToJwk pemToJwk pubRsaPemToJwk rsaPemToJwk pubEddsaPemToJwk eddsaPemToJwk pubJwkToPem jwkToPem " +
+    "pubRsaJwkToPem rsaJwkToPem pubEddsaJwkToPem eddsaJwkToPem";
+  const aliases =
+    "digest generateAesKey generateRsaKeyPair generateEcdsaKeyPair wrapKey isValidX509CertBundle isValidX509CertChain";
+
+  function buildCrypto() {
+    const crypto = {
+      digest(algorithm, data) {
+        exact(arguments, 2);
+        return host($digest, algorithm, data);
+      },
+      isValidX509CertBundle(pem) {
+        exact(arguments, 1);
+        return host($is_valid_bundle, pem);
+      },
+      isValidX509CertChain(chain, trusted) {
+        exact(arguments, 2);
+        return host($is_valid_chain, chain, trusted);
+      },
+    };
+    for (const name of apply(split, cryptoNames, [" "])) crypto[name] = native("crypto." + name);
+    return crypto;
+  }
+
+  const ccf = {
+    kv,
+    strToBuf(text) {
+      exact(arguments, 1);
+      return host($str_to_buf, text);
+    },
+    bufToStr(buffer) {
+      exact(arguments, 1);
+      return host($buf_to_str, buffer);
+    },
+    jsonCompatibleToBuf(value) {
+      exact(arguments, 1);
+      const text = stringify(value);
+      if (text === undefined) throw new TypeError("Argument has no JSON text");
+      return host($str_to_buf, text);
+    },
+    bufToJsonCompatible(buffer) {
+      exact(arguments, 1);
+      return host($buf_to_json, buffer);
+    },
+    pemToId(pem) {
+      exact(arguments, 1);
+      return host($pem_to_id, pem);
+    },
+    enableUntrustedDateTime(enable) {
+      exact(arguments, 1);
+      if (typeof enable !== "boolean") throw new TypeError("Argument must be a boolean");
+      return enable;
+    },
+    enableMetricsLogging(enable) {
+      exact(arguments, 1);
+      return host($enable_metrics, enable);
+    },
+    rpc: {
+      setApplyWrites(apply) {
+        exact(arguments, 1);
+        return host($set_apply_writes, apply);
+      },
+      setClaimsDigest(digest) {
+        exact(arguments, 1);
+        return host($set_claims_digest, digest);
+      },
+    },
+    consensus: {
+      getLastCommittedTxId: native("consensus.getLastCommittedTxId"),
+      getStatusForTxId: native("consensus.getStatusForTxId"),
+      getViewForSeqno: native("consensus.getViewForSeqno", orNull),
+    },
+    historical: {
+      getStateRange: native("historical.getStateRange", orNull),
+      dropCachedStates: native("historical.dropCachedStates"),
+    },
+    gov: { validateConstitution: native("gov.validateConstitution") },
+  };
+  lazily(ccf, "crypto", buildCrypto);
+  for (const name of apply(split, aliases, [" "])) {
+    ccf[name] = function () {
+      return apply(ccf.crypto[name], ccf.crypto, arguments);
+    };
+  }
+
+  globalThis.ccf = ccf;
+  lazily(globalThis, "snp_attestation", () => ({
+    verifySnpAttestation: native("snp_attestation.verifySnpAttestation"),
+  }));
+
+  const log = (level) =>
+    function () {
+      let text = "";
+      for (let i = 0; i < arguments.length; i++) text += (i ? " " : "") + String(arguments[i]);
+      host($log, level, text);
+    };
+  globalThis.console = { log: log("info"), info: log("info"), warn: log("warn"), error: log("error") };
+
+  // System entropy, drawn for many numbers at a time: 53 bits each.
+  let numbers = null;
+  let next = 0;
+  Math.random = () => {
+    if (numbers === null || next === numbers.length) {
+      numbers = new Uint32Array(host($random));
+      next = 0;
+    }
+    const high = numbers[next++] >>> 5;
+    const low = numbers[next++] >>> 6;
+    return (high * 67108864 + low) / 9007199254740992;
+  };
+
+  // Requests: what is cheap is given at once, the rest when it is read. A request object that outlives its request
+  // answers nothing more.
+  let current = 0;
+
+  function read(id, op) {
+    if (id !== current) throw new Error("The request is over");
+    return host(op);
+  }
+
+  function makeRequest(text) {
+    const id = ++current;
+    const parts = parse(text);
+    let headers, caller;
+    return {
+      method: parts[0],
+      path: parts[1],
+      url: parts[2],
+      query: parts[3],
+      route: parts[4],
+      hostname: parts[5],
+      params: parts[6],
+      get headers() {
+        return (headers ??= parse(read(id, $request_headers)));
+      },
+      set headers(value) {
+        headers = value;
+      },
+      get caller() {
+        if (caller === undefined) caller = readCaller(id);
+        return caller;
+      },
+      set caller(value) {
+        caller = value;
+      },
+      body: {
+        text: () => read(id, $request_text),
+        json: () => read(id, $request_json),
+        arrayBuffer: () => read(id, $request_buffer),
+      },
+    };
+  }
+
+  function readCaller(id) {
+    const found = read(id, $request_caller);
+    return typeof found === "string" ? parse(found) : found;
+  }
+
+  // The answer to the host: `<status> <kind><headers as JSON>\n<body>`, kind one of n(one) j(son) t(ext); for bytes an
+  // array of that first line and the buffer. `!<fault>` where the value is no response.
+  function pack(response) {
+    if (response === null || (typeof response !== "object" && typeof response !== "function")) return "!object";
+    const { statusCode = 200, headers, body } = response;
+    if (!isInteger(statusCode)) return "!status";
+    const first = headers === undefined || headers === null ? "" : packHeaders(headers);
+    if (body === undefined) return `${statusCode} n${first}\n`;
+    if (typeof body === "string") return `${statusCode} t${first}\n${body}`;
+    if (typeof body === "object" && body !== null) {
+      if (body instanceof ArrayBuffer) return [`${statusCode} b${first}\n`, body];
+      if (isView(body)) return [`${statusCode} b${first}\n`, viewed(body)];
+    }
+    const text = stringify(body);
+    if (text === undefined) throw new TypeError("The response body has no JSON text");
+    return `${statusCode} j${first}\n${text}`;
+  }
+
+  function packHeaders(headers) {
+    const result = {};
+    for (const name of Object.keys(headers)) {
+      const value = headers[name];
+      defineProperty(result, apply(toLowerCase, name, []), { value: String(value), enumerable: true, configurable: true });
+    }
+    return stringify(result);
+  }
+
+  const viewParts = () => {
+    const typed = Object.getPrototypeOf(Uint8Array.prototype);
+    const parts = (prototype) => ["buffer", "byteOffset", "byteLength"].map((name) => getter(prototype, name));
+    return [parts(typed), parts(DataView.prototype)];
+  };
+  const [typedParts, dataViewParts] = viewParts();
+
+  function viewed(view) {
+    const read = view instanceof DataView ? dataViewParts : typedParts;
+    const [buffer, offset, length] = read.map((get) => apply(get, view, []));
+    return apply(slice, buffer, [offset, offset + length]);
+  }
+
+  function dispatch(handler, text) {
+    const response = handler(makeRequest(text));
+    return response instanceof Promise ? apply(then, response, [pack]) : pack(response);
+  }
+
+  // Names such as "node.triggerSnapshot" below `ccf`.
+  function install(names) {
+    for (const name of apply(split, names, ["\n"])) {
+      const path = apply(split, name, ["."]);
+      let owner = ccf;
+      for (let i = 0; i + 1 < path.length; i++) owner = owner[path[i]] ??= {};
+      owner[path[path.length - 1]] ??= native(name);
+    }
+  }
+
+  const makeError = (kind, message) => new errors[kind](message);
+
+  return [dispatch, install, makeError];
+});

@@ -1,0 +1,298 @@
+"""Interpreters: fresh for a call, or kept under a key and used again (node-api.md 5.2 and 5.7).
+
+A module is compiled once per process and source: its bytecode is kept in memory, keyed by name and source, and never
+comes from anywhere else, because the engine does not verify bytecode.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, TypeVarTuple
+
+from dataplane.js.ccf.prelude import OPERATIONS, prelude_source
+from dataplane.js.host import Access, Console, Host, Invocation, Natives, Source
+from dataplane.js.modules import check_module_path
+from dataplane.js.quickjs import Context, Pending, Thrown, Timeout, Value, is_text
+from dataplane.kv.tx import Tx
+
+TIMEOUT_REASON = "Operation took too long to complete."
+_REASONS = {"RangeError: Maximum call stack size exceeded": "InternalError: stack overflow"}
+"""What this engine says, and the words the contract pins for it (node-api.md 5.4)."""
+_EXHAUSTED = frozenset({"InternalError: stack overflow", "InternalError: out of memory"})
+_MAX_COMPILED = 4096
+
+Parts = TypeVarTuple("Parts")
+Result = TypeVar("Result")
+
+
+class JsError(Exception):
+    """A script failed: `reason` is the text of what it threw, `trace` its stack where there is one."""
+
+    def __init__(self, reason: str, trace: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.trace = trace
+
+
+class JsTimeout(JsError):
+    """The time limit passed. `engine_reason` is the engine's own word for it."""
+
+    engine_reason = "InternalError: interrupted"
+
+    def __init__(self) -> None:
+        super().__init__(TIMEOUT_REASON)
+
+
+class JsLoadError(JsError):
+    """A module could not be brought to the point where its function can be called."""
+
+
+class JsCompileError(JsLoadError):
+    """A module is not JavaScript, or imports what another does not export."""
+
+
+class JsModuleNotFound(JsLoadError):
+    """There is no module of this name."""
+
+
+class JsExportNotFound(JsLoadError):
+    """The module exports no function of this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a call may use: heap and stack in bytes, time in milliseconds (defaults of node-api.md 5.7)."""
+
+    max_heap_bytes: int = 104857600
+    max_stack_bytes: int = 1048576
+    max_execution_time_ms: int = 5000
+
+    def at_least_default(self) -> "Limits":
+        """The limits governance scripts get: never below the defaults."""
+        least = Limits()
+        return Limits(
+            max(self.max_heap_bytes, least.max_heap_bytes),
+            max(self.max_stack_bytes, least.max_stack_bytes),
+            max(self.max_execution_time_ms, least.max_execution_time_ms),
+        )
+
+
+def call(
+    source: Source,
+    module: str,
+    function: str,
+    args: Sequence[object],
+    *,
+    tx: Tx | None,
+    access: Access,
+    limits: Limits,
+    natives: Natives,
+    console: Console,
+    random_bytes: Callable[[int], bytes] = os.urandom,
+) -> object:
+    """Call an exported function in a fresh interpreter; the result as a Python value, undefined as None.
+
+    Raises a `JsError`; what a native raises beyond `CcfError`, `ValueError` and `TypeError` passes through.
+    """
+    interpreter = Interpreter(access)
+    try:
+        return interpreter.call(module, function, args, Invocation(source, tx, natives, console, random_bytes), limits)
+    finally:
+        interpreter.close()
+
+
+def exported_arity(source: Source, module: str, function: str, limits: Limits) -> object:
+    """How many parameters an exported function declares; raises a `JsError`.
+
+    The module is evaluated without a transaction and without natives.
+    """
+    interpreter = Interpreter(Access.GOV_READ_ONLY)
+    try:
+        return interpreter.arity(
+            module, function, Invocation(source, None, {}, lambda level, text: None, os.urandom), limits
+        )
+    finally:
+        interpreter.close()
+
+
+class Interpreter:
+    """One runtime with its `ccf` global. `broken` tells that it must not be used again."""
+
+    def __init__(self, access: Access) -> None:
+        self.host = Host(access)
+        self.context = self.host.context = Context(self.host, OPERATIONS, self._load)
+        self.broken = False
+        self._dispatch: Value | None = None
+        self._modules: dict[str, Value] = {}
+        self._functions: dict[tuple[str, str], Value] = {}
+        self._failed: tuple[type[JsLoadError], str] | None = None
+
+    def close(self) -> None:
+        """Free the runtime."""
+        self.context.close()
+
+    def call(
+        self, module: str, function: str, args: Sequence[object], invocation: Invocation, limits: Limits
+    ) -> object:
+        """Call an exported function with Python values."""
+        return self._within(invocation, limits, self._call, module, function, args)
+
+    def arity(self, module: str, function: str, invocation: Invocation, limits: Limits) -> object:
+        """The `length` of an exported function."""
+        return self._within(invocation, limits, self._arity, module, function)
+
+    def respond(
+        self, module: str, function: str, request: str, invocation: Invocation, limits: Limits
+    ) -> tuple[bytes, bytes]:
+        """Call an application's function: the first line of its packed answer, and the body (see `prelude.js`).
+
+        `request` is the JSON text of [method, path, url, query, route, hostname, params].
+        """
+        return self._within(invocation, limits, self._respond, module, function, request)
+
+    def _within(
+        self, invocation: Invocation, limits: Limits, work: Callable[[*Parts], Result], *parts: *Parts
+    ) -> Result:
+        context = self.context
+        self.host.invocation = invocation
+        context.enter(limits.max_heap_bytes, limits.max_stack_bytes, limits.max_execution_time_ms)
+        try:
+            result = work(*parts)
+            if context.is_late():
+                raise Timeout
+            return result
+        except JsLoadError:
+            self.broken = True
+            raise
+        except (Pending, Thrown, Timeout) as error:
+            raise self._translate(error) from None
+        finally:
+            context.leave()
+
+    def _call(self, module: str, function: str, args: Sequence[object]) -> object:
+        context = self.context
+        answer = context.call_with(self._function(module, function), args)
+        return context.consume(context.settle(answer))
+
+    def _arity(self, module: str, function: str) -> object:
+        context = self.context
+        return context.consume(context.property(self._function(module, function), "length"))
+
+    def _respond(self, module: str, function: str, request: str) -> tuple[bytes, bytes]:
+        context = self.context
+        handler = self._functions.get((module, function)) or self._function(module, function)
+        answer = context.settle(context.call_kept(self._dispatch, handler, context.new_text(request)))
+        try:
+            if not is_text(answer):
+                return context.text_and_buffer(answer)
+            head, _, body = context.utf8(answer).partition(b"\n")
+            return head, body
+        finally:
+            context.free(answer)
+
+    def _function(self, module: str, function: str) -> Value:
+        known = self._functions.get((module, function))
+        if known is not None:
+            return known
+        if self._dispatch is None:
+            self._prepare()
+        context = self.context
+        found = context.export(self._module(check_module_path(module)), function)
+        if not context.is_function(found):
+            context.free(found)
+            raise JsExportNotFound(f"Failed to find export '{function}' in module '{module}'")
+        self._functions[module, function] = context.keep(found)
+        return found
+
+    def _prepare(self) -> None:
+        context = self.context
+        build = context.run_script(_compiled(context, _PRELUDE_NAME, _PRELUDE, context.compile_script))
+        try:
+            parts = context.call(build, [context.native()])
+        finally:
+            context.free(build)
+        try:
+            self._dispatch, install, context.make_error = (
+                context.keep(context.item(parts, index)) for index in range(3)
+            )
+        finally:
+            context.free(parts)
+        if self.host.invocation.natives:
+            context.free(context.call_with(install, ["\n".join(self.host.invocation.natives)]))
+
+    def _module(self, name: str) -> Value:
+        """A module by its name, loaded and evaluated."""
+        context = self.context
+        self._failed = None
+        try:
+            known = self._modules.get(name)
+            module = self._load(name) if known is None else known
+            context.resolve_module(module)
+            promise = context.evaluate_module(module)
+        except Pending:
+            raise self._load_failure(name) from None
+        except Thrown:
+            raise JsModuleNotFound(f"Failed to find module '{name}'") from None
+        context.free(context.settle(promise))
+        return module
+
+    def _load(self, name: str) -> Value:
+        """Bring a module into the runtime: the engine asks for each name once."""
+        text = self.host.invocation.source(name)
+        if text is None:
+            self._failed = self._failed or (JsModuleNotFound, name)
+            raise Thrown(f"Failed to find module '{name}'", "ReferenceError")
+        source = text.encode() if isinstance(text, str) else text
+        try:
+            module = _compiled(self.context, name, source, self.context.compile_module)
+        except Pending:
+            self._failed = self._failed or (JsCompileError, name)
+            raise
+        self._modules[name] = module
+        return module
+
+    def _load_failure(self, name: str) -> JsError:
+        error = self._translate(Pending())
+        if isinstance(error, JsTimeout) or error.reason in _EXHAUSTED:
+            return error
+        self.broken = True
+        kind, culprit = self._failed or (JsCompileError, name)
+        if kind is JsModuleNotFound:
+            return JsModuleNotFound(f"Failed to find module '{culprit}'")
+        return JsCompileError(f"Failed to compile module '{culprit}': {error.reason}", error.trace)
+
+    def _translate(self, error: Pending | Thrown | Timeout) -> JsError:
+        context = self.context
+        late = isinstance(error, Timeout) or context.is_late()
+        reason, trace = context.take_exception() if isinstance(error, Pending) and not late else ("", None)
+        if context.failure is not None:
+            self.broken = True
+            raise context.failure
+        if late or context.interrupted:
+            self.broken = True
+            return JsTimeout()
+        if isinstance(error, Thrown):
+            return JsError(f"{error.kind}: {error}")
+        reason = _REASONS.get(reason, reason)
+        self.broken = self.broken or reason in _EXHAUSTED
+        return JsError(reason, trace)
+
+
+_PRELUDE = prelude_source()
+_PRELUDE_NAME = "<host>"
+_bytecode: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
+
+
+def _compiled(context: Context, name: str, source: bytes, compile_: Callable[[bytes, str], Value]) -> Value:
+    """A compiled script or module: from bytecode where this process compiled the same source before."""
+    key = (name, source)
+    known = _bytecode.get(key)
+    if known is not None:
+        _bytecode.move_to_end(key)
+        return context.read_bytecode(known)
+    compiled = compile_(source, name)
+    _bytecode[key] = context.write_bytecode(compiled)
+    while len(_bytecode) > _MAX_COMPILED:
+        _bytecode.popitem(last=False)
+    return compiled

@@ -1,0 +1,744 @@
+"""The binding to QuickJS, the only file that knows the engine.
+
+The `quickjs-ng` wheel carries a shared object that exports the engine's C API. It is opened here through cffi without a
+compiler: a `JSValue` is declared as its two 64-bit words (payload and tag), which holds on every 64-bit platform.
+The declarations belong to one exact release; any other is refused at import, and so is a missing symbol.
+
+What keeps this memory-safe:
+
+- every entry calls `JS_UpdateStackTop`, since the thread may have changed, and the stack limit never passes what the
+  thread has;
+- a value the engine hands out is either freed in the same function or given to `Context.keep`;
+- module values are never freed: the engine frees a module with its context, or earlier when loading it fails;
+- no Python exception crosses the engine: a host function turns it into a JavaScript exception, or notes it in
+  `Context.failure` and ends the script with an exception that scripts cannot catch.
+
+Longer than 400 lines because the engine must stay behind one file.
+"""
+
+import ctypes
+import importlib.util
+import struct
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import cffi
+
+from dataplane.js.modules import resolve_specifier
+from dataplane.js.native_stack import thread_stack_bytes
+
+REQUIRED_VERSION = "0.17.0.2"
+ENGINE_VERSION = f"quickjs-ng {REQUIRED_VERSION}"
+"""Names engine and exact build, as `modules_quickjs_version` stores it (node-api.md 5.2)."""
+
+Value = Any
+"""A `JSValue`: a cffi structure of two words."""
+Arguments = Any
+"""A pointer to `JSValue`s, valid during the host function that received it."""
+Operation = Callable[[Any, int, Arguments], Value]
+"""A host function: (host object, argument count, arguments) -> value."""
+
+_DECLARATIONS = """
+typedef struct { uint64_t u; int64_t tag; } JSValue;
+typedef struct JSRuntime JSRuntime;
+typedef struct JSContext JSContext;
+typedef struct JSModuleDef JSModuleDef;
+typedef uint32_t JSAtom;
+typedef struct { bool is_enumerable; JSAtom atom; } JSPropertyEnum;
+typedef JSValue HostFunction(JSContext *, JSValue, int, JSValue *, int);
+typedef int InterruptHandler(JSRuntime *, void *);
+typedef char *Normalize(JSContext *, const char *, const char *, void *);
+typedef JSModuleDef *Load(JSContext *, const char *, void *);
+
+const char *JS_GetVersion(void);
+JSRuntime *JS_NewRuntime(void);
+void JS_FreeRuntime(JSRuntime *);
+JSContext *JS_NewContext(JSRuntime *);
+void JS_FreeContext(JSContext *);
+void JS_SetMemoryLimit(JSRuntime *, size_t);
+size_t JS_GetGCThreshold(JSRuntime *);
+void JS_SetMaxStackSize(JSRuntime *, size_t);
+void JS_UpdateStackTop(JSRuntime *);
+void JS_SetInterruptHandler(JSRuntime *, InterruptHandler *, void *);
+void JS_SetModuleLoaderFunc(JSRuntime *, Normalize *, Load *, void *);
+
+JSValue JS_Eval(JSContext *, const char *, size_t, const char *, int);
+JSValue JS_EvalFunction(JSContext *, JSValue);
+JSValue JS_Call(JSContext *, JSValue, JSValue, int, JSValue *);
+int JS_ResolveModule(JSContext *, JSValue);
+JSValue JS_GetModuleNamespace(JSContext *, JSModuleDef *);
+uint8_t *JS_WriteObject(JSContext *, size_t *, JSValue, int);
+JSValue JS_ReadObject(JSContext *, const char *, size_t, int);
+bool JS_IsJobPending(JSRuntime *);
+int JS_ExecutePendingJob(JSRuntime *, JSContext **);
+int JS_PromiseState(JSContext *, JSValue);
+JSValue JS_PromiseResult(JSContext *, JSValue);
+
+JSValue JS_GetException(JSContext *);
+bool JS_IsError(JSValue);
+JSValue JS_Throw(JSContext *, JSValue);
+JSValue JS_NewError(JSContext *);
+void JS_SetUncatchableError(JSContext *, JSValue);
+void JS_FreeValue(JSContext *, JSValue);
+JSValue JS_DupValue(JSContext *, JSValue);
+void js_free(JSContext *, void *);
+char *js_strndup(JSContext *, const char *, size_t);
+
+JSValue JS_GetGlobalObject(JSContext *);
+JSValue JS_NewStringLen(JSContext *, const char *, size_t);
+const char *JS_ToCStringLen2(JSContext *, size_t *, JSValue, bool);
+void JS_FreeCString(JSContext *, const char *);
+JSValue JS_ParseJSON(JSContext *, const char *, size_t, const char *);
+JSValue JS_NewArrayBufferCopy(JSContext *, const char *, size_t);
+char *JS_GetArrayBuffer(JSContext *, size_t *, JSValue);
+bool JS_IsArrayBuffer(JSValue);
+int JS_GetTypedArrayType(JSValue);
+JSValue JS_GetTypedArrayBuffer(JSContext *, JSValue, size_t *, size_t *, size_t *);
+JSValue JS_NewCFunction2(JSContext *, HostFunction *, const char *, int, int, int);
+JSValue JS_NewObject(JSContext *);
+JSValue JS_NewArray(JSContext *);
+bool JS_IsArray(JSValue);
+bool JS_IsFunction(JSContext *, JSValue);
+int JS_GetLength(JSContext *, JSValue, int64_t *);
+JSAtom JS_NewAtomLen(JSContext *, const char *, size_t);
+void JS_FreeAtom(JSContext *, JSAtom);
+const char *JS_AtomToCStringLen(JSContext *, size_t *, JSAtom);
+JSValue JS_GetProperty(JSContext *, JSValue, JSAtom);
+JSValue JS_GetPropertyInt64(JSContext *, JSValue, int64_t);
+int JS_DefinePropertyValue(JSContext *, JSValue, JSAtom, JSValue, int);
+int JS_DefinePropertyValueUint32(JSContext *, JSValue, uint32_t, JSValue, int);
+int JS_GetOwnPropertyNames(JSContext *, JSPropertyEnum **, uint32_t *, JSValue, int);
+void JS_FreePropertyEnum(JSContext *, JSPropertyEnum *, uint32_t);
+"""
+
+_TAG_BIG_INT, _TAG_SYMBOL, _TAG_STRING, _TAG_ROPE, _TAG_OBJECT = -9, -8, -7, -6, -1
+_TAG_INT, _TAG_BOOL, _TAG_NULL, _TAG_UNDEFINED = 0, 1, 2, 3
+_TAG_EXCEPTION, _TAG_SHORT_BIG_INT, _TAG_FLOAT = 6, 7, 8
+_EVAL_SCRIPT, _EVAL_MODULE, _EVAL_COMPILE_ONLY = 0, 1, 32
+_BYTECODE = 1  # JS_WRITE_OBJ_BYTECODE and JS_READ_OBJ_BYTECODE
+_ENUMERABLE_NAMES = (1 << 0) | (1 << 4)  # JS_GPN_STRING_MASK | JS_GPN_ENUM_ONLY
+_DATA_PROPERTY = 7  # configurable, writable, enumerable
+_GENERIC_MAGIC = 1
+_PROMISE_PENDING, _PROMISE_REJECTED = 0, 2
+_MAX_DEPTH = 64
+_MAX_SAFE_INTEGER = 2**53
+_ERROR_HEADROOM_BYTES = 1 << 16
+_SMALLEST_STACK_BYTES = 1 << 16
+
+_get_ident = threading.get_ident
+_monotonic = time.monotonic
+
+
+class Thrown(Exception):
+    """Raised by a host function: becomes a JavaScript exception of `kind` (`Error`, `TypeError`, ...)."""
+
+    def __init__(self, message: str, kind: str = "Error") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Pending(Exception):
+    """The engine holds an exception: a host function lets it pass, everyone else reads it with `take_exception`."""
+
+
+class Timeout(Exception):
+    """The script ran to its time limit."""
+
+
+class Context:
+    """One runtime with one context, used by one thread at a time.
+
+    `host` is handed to every operation. `operations` are the host functions behind the one native function
+    `native()`, chosen by its first argument. `load_module(name)` returns a module value, or raises.
+    """
+
+    def __init__(self, host: object, operations: Sequence[Operation], load_module: Callable[[str], Value]) -> None:
+        self.host = host
+        self.operations = operations
+        self.load_module = load_module
+        self.failure: BaseException | None = None
+        self.interrupted = False
+        self.make_error: Value | None = None
+        self._deadline = 0.0
+        self._heap_bytes = self._stack_bytes = -1
+        self._kept: list[Value] = []
+        self._size = ffi.new("size_t *")
+        self._argv = ffi.new("JSValue[2]")
+        self._runtime = lib.JS_NewRuntime()
+        self._context = lib.JS_NewContext(self._runtime)
+        self._outer: Context | None = None
+        lib.JS_SetInterruptHandler(self._runtime, _interrupt, ffi.NULL)
+        lib.JS_SetModuleLoaderFunc(self._runtime, _normalize, _load, ffi.NULL)
+
+    def close(self) -> None:
+        """Free everything. The context must not be used again."""
+        for value in self._kept:
+            lib.JS_FreeValue(self._context, value)
+        self._kept.clear()
+        lib.JS_FreeContext(self._context)
+        lib.JS_FreeRuntime(self._runtime)
+
+    def enter(self, heap_bytes: int, stack_bytes: int, time_ms: int) -> None:
+        """Begin to run scripts on this thread, within limits. Ends with `leave`."""
+        ident = _get_ident()
+        outer = self._outer = _active.get(ident)
+        _active[ident] = self
+        self.failure = None
+        self.interrupted = False
+        lib.JS_UpdateStackTop(self._runtime)
+        stack_bytes = min(stack_bytes, _available_stack_bytes(outer))
+        if stack_bytes != self._stack_bytes:
+            lib.JS_SetMaxStackSize(self._runtime, stack_bytes)
+            self._stack_bytes = stack_bytes
+        if heap_bytes != self._heap_bytes:
+            lib.JS_SetMemoryLimit(self._runtime, heap_bytes)
+            self._heap_bytes = heap_bytes
+        self._deadline = _monotonic() + time_ms / 1000
+
+    def leave(self) -> None:
+        """End what `enter` began."""
+        if self._outer is None:
+            del _active[_get_ident()]
+        else:
+            _active[_get_ident()] = self._outer
+            self._outer = None
+
+    def is_late(self) -> bool:
+        """Whether the time limit has passed, also where no script was interrupted by it."""
+        if self.interrupted or _monotonic() >= self._deadline:
+            self.interrupted = True
+        return self.interrupted
+
+    # Running
+
+    def native(self) -> Value:
+        """The native function: its first argument is the index of an operation."""
+        return lib.JS_NewCFunction2(self._context, _host, b"host", 1, _GENERIC_MAGIC, 0)
+
+    def compile_script(self, source: bytes, name: str) -> Value:
+        """Compile a script without running it."""
+        return self._eval(source, name, _EVAL_SCRIPT | _EVAL_COMPILE_ONLY)
+
+    def compile_module(self, source: bytes, name: str) -> Value:
+        """Compile a module; this loads what it imports."""
+        return self._eval(source, name, _EVAL_MODULE | _EVAL_COMPILE_ONLY)
+
+    def write_bytecode(self, compiled: Value) -> bytes:
+        """The bytecode of a compiled script or module. Valid for this engine build only."""
+        data = lib.JS_WriteObject(self._context, self._size, compiled, _BYTECODE)
+        if data == ffi.NULL:
+            raise Pending
+        try:
+            return bytes(ffi.buffer(data, self._size[0]))
+        finally:
+            lib.js_free(self._context, data)
+
+    def read_bytecode(self, data: bytes) -> Value:
+        """A compiled script or module from bytecode that this process wrote: the engine does not verify it."""
+        return self.check(lib.JS_ReadObject(self._context, data, len(data), _BYTECODE))
+
+    def run_script(self, compiled: Value) -> Value:
+        """Run a compiled script; frees it."""
+        return self.check(lib.JS_EvalFunction(self._context, compiled))
+
+    def resolve_module(self, module: Value) -> None:
+        """Load what a module from `read_bytecode` imports. When this fails the module is gone."""
+        if lib.JS_ResolveModule(self._context, module) < 0:
+            raise Pending
+
+    def evaluate_module(self, module: Value) -> Value:
+        """Link and evaluate a module; returns a promise. Raises `Pending` only where linking fails."""
+        return self.check(lib.JS_EvalFunction(self._context, module))
+
+    def export(self, module: Value, name: str) -> Value:
+        """A module's export, `UNDEFINED` where it has none."""
+        namespace = self.check(lib.JS_GetModuleNamespace(self._context, ffi.cast("JSModuleDef *", module.u)))
+        try:
+            return self.property(namespace, name)
+        finally:
+            lib.JS_FreeValue(self._context, namespace)
+
+    def call(self, function: Value, arguments: Sequence[Value]) -> Value:
+        """Call a function; frees the arguments."""
+        argv = ffi.new("JSValue[]", arguments) if arguments else ffi.NULL
+        result = lib.JS_Call(self._context, function, UNDEFINED, len(arguments), argv)
+        for argument in arguments:
+            lib.JS_FreeValue(self._context, argument)
+        if result.tag == _TAG_EXCEPTION:
+            raise Pending
+        return result
+
+    def call_with(self, function: Value, arguments: Sequence[object]) -> Value:
+        """Call a function with Python values."""
+        values: list[Value] = []
+        try:
+            for argument in arguments:
+                values.append(self.from_python(argument))
+        except BaseException:
+            for value in values:
+                self.free(value)
+            raise
+        return self.call(function, values)
+
+    def call_kept(self, function: Value, kept: Value, argument: Value) -> Value:
+        """Call a function with a value that stays ours and one that does not: the way of every request."""
+        argv = self._argv
+        argv[0] = kept
+        argv[1] = argument
+        result = lib.JS_Call(self._context, function, UNDEFINED, 2, argv)
+        lib.JS_FreeValue(self._context, argument)
+        if result.tag == _TAG_EXCEPTION:
+            raise Pending
+        return result
+
+    def run_jobs(self) -> None:
+        """Run the job queue until it is empty; rejections of promises nobody waits for are dropped."""
+        runtime = self._runtime
+        if not lib.JS_IsJobPending(runtime):
+            return
+        context = ffi.new("JSContext **")
+        while (outcome := lib.JS_ExecutePendingJob(runtime, context)) != 0:
+            if outcome < 0:
+                self.free(lib.JS_GetException(self._context))
+            if self.interrupted or self.failure is not None or self.is_late():
+                raise Timeout
+
+    def settle(self, value: Value) -> Value:
+        """Run the job queue; the value of a fulfilled promise, or `value` itself. Frees a promise.
+
+        Raises `Pending` where the promise was rejected, `Thrown` where it can never settle.
+        """
+        state = lib.JS_PromiseState(self._context, value) if value.tag == _TAG_OBJECT else -1
+        self.run_jobs()
+        if state < 0:
+            return value
+        state = lib.JS_PromiseState(self._context, value)
+        result = lib.JS_PromiseResult(self._context, value) if state != _PROMISE_PENDING else UNDEFINED
+        lib.JS_FreeValue(self._context, value)
+        if state == _PROMISE_PENDING:
+            raise Thrown("the returned promise is never settled")
+        if state == _PROMISE_REJECTED:
+            lib.JS_Throw(self._context, result)
+            raise Pending
+        return result
+
+    def take_exception(self) -> tuple[str, str | None]:
+        """Take the engine's exception: its text and, for an `Error`, its trace.
+
+        The text may come from the script's own `toString`, so this runs within the limits and falls back to
+        fixed words. A little extra heap lets an out-of-memory error still be read.
+        """
+        exception = lib.JS_GetException(self._context)
+        lib.JS_SetMemoryLimit(self._runtime, self._heap_bytes + _ERROR_HEADROOM_BYTES)
+        try:
+            return self._describe(exception)
+        finally:
+            lib.JS_FreeValue(self._context, exception)
+            lib.JS_SetMemoryLimit(self._runtime, self._heap_bytes)
+
+    # Values
+
+    def keep(self, value: Value) -> Value:
+        """Hold `value` until `close`."""
+        self._kept.append(value)
+        return value
+
+    def free(self, value: Value) -> None:
+        """Give `value` back to the engine."""
+        lib.JS_FreeValue(self._context, value)
+
+    def duplicate(self, value: Value) -> Value:
+        """One more reference to `value`."""
+        return lib.JS_DupValue(self._context, value)
+
+    def check(self, value: Value) -> Value:
+        """Pass `value` on; raises `Pending` where it marks an exception."""
+        if value.tag == _TAG_EXCEPTION:
+            raise Pending
+        return value
+
+    def text(self, value: Value) -> str:
+        """The text of a value, by JavaScript's rules; lone surrogates become U+FFFD."""
+        return self.utf8(value).decode("utf-8", "replace")
+
+    def utf8(self, value: Value) -> bytes:
+        """The text of a value in UTF-8."""
+        chars = lib.JS_ToCStringLen2(self._context, self._size, value, False)
+        if not chars:
+            raise Pending
+        data: bytes = ffi.unpack(chars, self._size[0])
+        lib.JS_FreeCString(self._context, chars)
+        return data
+
+    def buffer(self, value: Value) -> bytes:
+        """A copy of an ArrayBuffer's bytes; `Pending` (a TypeError) for anything else."""
+        data = lib.JS_GetArrayBuffer(self._context, self._size, value)
+        size = self._size[0]
+        if size:
+            content: bytes = ffi.unpack(data, size)
+            return content
+        if data or (value.tag == _TAG_OBJECT and lib.JS_IsArrayBuffer(value)):
+            return b""
+        raise Pending
+
+    def property(self, value: Value, name: str) -> Value:
+        """A property of an object; runs its getter."""
+        raw = name.encode()
+        atom = lib.JS_NewAtomLen(self._context, raw, len(raw))
+        try:
+            return self.check(lib.JS_GetProperty(self._context, value, atom))
+        finally:
+            lib.JS_FreeAtom(self._context, atom)
+
+    def is_function(self, value: Value) -> bool:
+        """Whether `value` can be called."""
+        return bool(value.tag == _TAG_OBJECT and lib.JS_IsFunction(self._context, value))
+
+    def item(self, value: Value, index: int) -> Value:
+        """An element of an array."""
+        return self.check(lib.JS_GetPropertyInt64(self._context, value, index))
+
+    def new_text(self, text: str) -> Value:
+        """A string."""
+        raw = text.encode("utf-8", "surrogatepass")
+        return lib.JS_NewStringLen(self._context, raw, len(raw))
+
+    def new_text_utf8(self, data: bytes) -> Value:
+        """A string from UTF-8; what is invalid becomes U+FFFD."""
+        return lib.JS_NewStringLen(self._context, data, len(data))
+
+    def new_buffer(self, data: bytes) -> Value:
+        """An ArrayBuffer with a copy of `data`."""
+        return lib.JS_NewArrayBufferCopy(self._context, data, len(data))
+
+    def parse_json(self, data: bytes, name: bytes) -> Value:
+        """The value of a JSON text, or the marker of a SyntaxError."""
+        return lib.JS_ParseJSON(self._context, data, len(data), name)
+
+    def to_python(self, value: Value, depth: int = 0) -> Any:
+        """A Python value: undefined, null and functions become None, buffers and typed arrays bytes.
+
+        Raises `Pending` where a getter throws, `Thrown` for what nests too deep or has no counterpart.
+        """
+        tag = value.tag
+        if tag in _PLAIN:
+            return _PLAIN[tag](value.u)
+        if tag in (_TAG_STRING, _TAG_ROPE):
+            return self.text(value)
+        if tag in (_TAG_BIG_INT, _TAG_SHORT_BIG_INT):
+            return int(self.text(value))
+        if tag != _TAG_OBJECT:
+            raise Thrown("a symbol cannot be passed to the host", "TypeError")
+        if depth > _MAX_DEPTH:
+            raise Thrown("the value nests too deep", "TypeError")
+        return self._object_to_python(value, depth)
+
+    def consume(self, value: Value) -> Any:
+        """`to_python`, and free the value."""
+        return self._taken(value, 0)
+
+    def text_and_buffer(self, value: Value) -> tuple[bytes, bytes]:
+        """The two elements of an array: a text in UTF-8, and a buffer's bytes."""
+        text = self.item(value, 0)
+        buffer = self.item(value, 1)
+        try:
+            return self.utf8(text), self.buffer(buffer)
+        finally:
+            self.free(text)
+            self.free(buffer)
+
+    def from_python(self, value: object, depth: int = 0) -> Value:
+        """A JavaScript value: bytes become an ArrayBuffer, None undefined (null inside lists and mappings)."""
+        match value:
+            case None:
+                return UNDEFINED if depth == 0 else NULL
+            case bool():
+                return TRUE if value else FALSE
+            case int() if -(2**31) <= value < 2**31:
+                return new_int(value)
+            case int() if abs(value) > _MAX_SAFE_INTEGER:
+                raise ValueError("the integer does not fit a JavaScript number")
+            case int() | float():
+                return ffi.new("JSValue *", (_float_bits(float(value)), _TAG_FLOAT))[0]
+            case str():
+                return self.check(self.new_text(value))
+            case bytes():
+                return self.check(self.new_buffer(value))
+            case list() | tuple():
+                return self._new_array(value, depth + 1)
+            case Mapping():
+                return self._new_object(value, depth + 1)
+        raise TypeError(f"{type(value).__name__} has no JavaScript counterpart")
+
+    def throw(self, kind: str, message: str) -> Value:
+        """Throw an error of a built-in kind; returns the exception marker."""
+        if self.make_error is None:
+            return self.abort()
+        try:
+            error = self.call(self.make_error, (self.new_text(kind), self.new_text(message)))
+        except Pending:
+            return EXCEPTION
+        return lib.JS_Throw(self._context, error)
+
+    def abort(self) -> Value:
+        """End the script by an exception it cannot catch; returns the exception marker."""
+        lib.JS_Throw(self._context, lib.JS_NewError(self._context))
+        error = lib.JS_GetException(self._context)
+        lib.JS_SetUncatchableError(self._context, error)
+        return lib.JS_Throw(self._context, error)
+
+    def _eval(self, source: bytes, name: str, flags: int) -> Value:
+        return self.check(lib.JS_Eval(self._context, source, len(source), name.encode(), flags))
+
+    def _describe(self, exception: Value) -> tuple[str, str | None]:
+        trace = None
+        if exception.tag == _TAG_NULL and self._heap_was_full():
+            return OUT_OF_MEMORY, None
+        try:
+            reason = self.text(exception)
+        except Pending:
+            self.free(lib.JS_GetException(self._context))
+            reason = UNPRINTABLE
+        if lib.JS_IsError(exception) and not self.interrupted:
+            try:
+                stack = self.property(exception, "stack")
+                trace = self.text(stack) if stack.tag in (_TAG_STRING, _TAG_ROPE) else None
+                self.free(stack)
+            except Pending:
+                self.free(lib.JS_GetException(self._context))
+        return reason, trace
+
+    def _heap_was_full(self) -> bool:
+        """Whether a thrown null is the engine's, which has no room left for an error object.
+
+        The collector sets its threshold to one and a half times what it found alive: above the limit, the heap had
+        filled. (By now the script's objects are gone, so the heap itself tells nothing.)
+        """
+        return bool(lib.JS_GetGCThreshold(self._runtime) >= self._heap_bytes)
+
+    def _object_to_python(self, value: Value, depth: int) -> object:
+        if lib.JS_IsArrayBuffer(value):
+            return self.buffer(value)
+        if lib.JS_GetTypedArrayType(value) >= 0:
+            return self._view_bytes(value)
+        if lib.JS_IsFunction(self._context, value):
+            return None
+        if lib.JS_IsArray(value):
+            return self._array_to_python(value, depth)
+        return self._properties_to_python(value, depth)
+
+    def _view_bytes(self, value: Value) -> bytes:
+        sizes = ffi.new("size_t[3]")
+        buffer = self.check(lib.JS_GetTypedArrayBuffer(self._context, value, sizes, sizes + 1, sizes + 2))
+        try:
+            return self.buffer(buffer)[sizes[0] : sizes[0] + sizes[1]]
+        finally:
+            self.free(buffer)
+
+    def _array_to_python(self, value: Value, depth: int) -> list[object]:
+        length = ffi.new("int64_t *")
+        if lib.JS_GetLength(self._context, value, length) < 0:
+            raise Pending
+        items = []
+        for index in range(length[0]):
+            if self.is_late():
+                raise Timeout
+            items.append(self._taken(self.item(value, index), depth + 1))
+        return items
+
+    def _properties_to_python(self, value: Value, depth: int) -> dict[str, object]:
+        names, count = ffi.new("JSPropertyEnum **"), ffi.new("uint32_t *")
+        if lib.JS_GetOwnPropertyNames(self._context, names, count, value, _ENUMERABLE_NAMES) < 0:
+            raise Pending
+        try:
+            result: dict[str, object] = {}
+            for index in range(count[0]):
+                atom = names[0][index].atom
+                found = self.check(lib.JS_GetProperty(self._context, value, atom))
+                result[self._atom_text(atom)] = self._taken(found, depth + 1)
+            return result
+        finally:
+            lib.JS_FreePropertyEnum(self._context, names[0], count[0])
+
+    def _taken(self, value: Value, depth: int) -> object:
+        try:
+            return self.to_python(value, depth)
+        finally:
+            self.free(value)
+
+    def _atom_text(self, atom: int) -> str:
+        chars = lib.JS_AtomToCStringLen(self._context, self._size, atom)
+        if not chars:
+            raise Pending
+        data: bytes = ffi.unpack(chars, self._size[0])
+        lib.JS_FreeCString(self._context, chars)
+        return data.decode("utf-8", "replace")
+
+    def _new_array(self, items: Sequence[object], depth: int) -> Value:
+        array = self.check(lib.JS_NewArray(self._context))
+        for index, item in enumerate(items):
+            element = self._part(item, depth, array)
+            lib.JS_DefinePropertyValueUint32(self._context, array, index, element, _DATA_PROPERTY)
+        return array
+
+    def _new_object(self, items: Mapping[str, object], depth: int) -> Value:
+        result = self.check(lib.JS_NewObject(self._context))
+        for name, item in items.items():
+            raw = name.encode()
+            element = self._part(item, depth, result)
+            atom = lib.JS_NewAtomLen(self._context, raw, len(raw))
+            lib.JS_DefinePropertyValue(self._context, result, atom, element, _DATA_PROPERTY)
+            lib.JS_FreeAtom(self._context, atom)
+        return result
+
+    def _part(self, item: object, depth: int, whole: Value) -> Value:
+        try:
+            return self.from_python(item, depth)
+        except BaseException:
+            self.free(whole)
+            raise
+
+
+def new_int(value: int) -> Value:
+    """An integer of 32 bits."""
+    return ffi.new("JSValue *", (value & 0xFFFFFFFF, _TAG_INT))[0]
+
+
+def as_int(value: Value) -> int:
+    """The integer a trusted caller passed; other values give an arbitrary one."""
+    return int(value.u) & 0xFFFFFFFF
+
+
+def as_bool(value: Value) -> bool:
+    """A JavaScript boolean; raises `Thrown` (a TypeError) for anything else."""
+    if value.tag != _TAG_BOOL:
+        raise Thrown("the argument must be a boolean", "TypeError")
+    return bool(value.u & 1)
+
+
+def is_text(value: Value) -> bool:
+    """Whether `value` is a string."""
+    return value.tag in (_TAG_STRING, _TAG_ROPE)
+
+
+def _float_bits(value: float) -> int:
+    bits: int = struct.unpack("<Q", struct.pack("<d", value))[0]
+    return bits
+
+
+def _number(bits: int) -> int | float:
+    value: float = struct.unpack("<d", struct.pack("<Q", bits))[0]
+    return int(value) if value.is_integer() and abs(value) <= _MAX_SAFE_INTEGER else value
+
+
+def _signed(bits: int) -> int:
+    low = bits & 0xFFFFFFFF
+    return low - (1 << 32) if low & 0x80000000 else low
+
+
+_PLAIN: Mapping[int, Callable[[int], Any]] = {
+    _TAG_INT: _signed,
+    _TAG_BOOL: lambda bits: bool(bits & 1),
+    _TAG_NULL: lambda bits: None,
+    _TAG_UNDEFINED: lambda bits: None,
+    _TAG_FLOAT: _number,
+}
+
+_active: dict[int, Context] = {}
+"""The context that runs on a thread: callbacks find it here, nested ones restore their outer."""
+
+
+def _available_stack_bytes(outer: Context | None) -> int:
+    """How much of this thread's stack scripts may use: half, and a quarter of that in each nested context."""
+    share = thread_stack_bytes() // 2
+    while outer is not None:
+        share //= 4
+        outer = outer._outer
+    return max(share, _SMALLEST_STACK_BYTES)
+
+
+def _open_library() -> tuple[Any, Any]:
+    found = metadata.version("quickjs-ng")
+    if found != REQUIRED_VERSION:
+        raise ImportError(f"quickjs-ng {REQUIRED_VERSION} is required, {found} is installed")
+    spec = importlib.util.find_spec("_quickjs")
+    if spec is None or spec.origin is None or ctypes.sizeof(ctypes.c_void_p) != 8:
+        raise ImportError("the quickjs-ng wheel for a 64-bit platform is required")
+    declarations: Any = cffi.FFI()
+    declarations.cdef(_DECLARATIONS)
+    library = declarations.dlopen(str(Path(spec.origin)))
+    for name in dir(library):
+        getattr(library, name)  # AttributeError names the missing symbol
+    version = declarations.string(library.JS_GetVersion()).decode()
+    if not REQUIRED_VERSION.startswith(version):
+        raise ImportError(f"the engine calls itself {version}, expected {REQUIRED_VERSION}")
+    return declarations, library
+
+
+ffi, lib = _open_library()
+
+UNDEFINED: Value = ffi.new("JSValue *", (0, _TAG_UNDEFINED))[0]
+NULL: Value = ffi.new("JSValue *", (0, _TAG_NULL))[0]
+TRUE: Value = ffi.new("JSValue *", (1, _TAG_BOOL))[0]
+FALSE: Value = ffi.new("JSValue *", (0, _TAG_BOOL))[0]
+EXCEPTION: Value = ffi.new("JSValue *", (0, _TAG_EXCEPTION))[0]
+OUT_OF_MEMORY = "InternalError: out of memory"
+UNPRINTABLE = "the thrown value has no text"
+
+
+def _call_operation(_context: Any, _this: Value, count: int, argv: Arguments, _magic: int) -> Value:
+    context = _active[_get_ident()]
+    try:
+        return context.operations[argv[0].u & 0xFF](context.host, count, argv)
+    except Pending:
+        return EXCEPTION
+    except Thrown as error:
+        return context.throw(error.kind, str(error))
+    except BaseException as error:
+        context.failure = error
+        return context.abort()
+
+
+def _must_stop(_runtime: Any, _opaque: Any) -> int:
+    context = _active[_get_ident()]
+    return int(context.failure is not None or context.is_late())
+
+
+def _name_module(context: Any, importer: Any, specifier: Any, _opaque: Any) -> Any:
+    active = _active[_get_ident()]
+    try:
+        name = resolve_specifier(
+            ffi.string(importer).decode("utf-8", "replace"),
+            ffi.string(specifier).decode("utf-8", "replace"),
+        ).encode()
+    except ValueError as error:
+        active.throw("ReferenceError", str(error))
+        return ffi.NULL
+    return lib.js_strndup(context, name, len(name))
+
+
+def _load_by_name(_context: Any, name: Any, _opaque: Any) -> Any:
+    active = _active[_get_ident()]
+    try:
+        module = active.load_module(ffi.string(name).decode("utf-8", "replace"))
+        return ffi.cast("JSModuleDef *", module.u)
+    except Pending:
+        pass
+    except Thrown as error:
+        active.throw(error.kind, str(error))
+    except BaseException as error:
+        active.failure = error
+        active.abort()
+    return ffi.NULL
+
+
+_host = ffi.callback("HostFunction", _call_operation, onerror=lambda *_: EXCEPTION)
+_interrupt = ffi.callback("InterruptHandler", _must_stop, error=1, onerror=lambda *_: None)
+_normalize = ffi.callback("Normalize", _name_module, onerror=lambda *_: None)
+_load = ffi.callback("Load", _load_by_name, onerror=lambda *_: None)
+"""The entries from C, made once for the process. Should Python fail outside their own `try`, they say so by their result
+and print nothing: `onerror` silences cffi, which would write to stderr."""
