@@ -2,42 +2,48 @@
 
 The resource's state is written before the operation's, and both become visible together, because a client's next
 request after `Succeeded` reads the resource (control-plane.md 3.2). Each function returns False, having changed
-nothing, when the lease is no longer the caller's: someone newer owns the instance and this result is dropped.
+nothing, when the lease is no longer the caller's or when the desired state has moved on since it was planned for:
+the result is dropped, and the instance looked at again.
 """
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from controlplane.arm.operation import OperationStatus, advance
 from controlplane.arm.provisioning import ProvisioningState
-from controlplane.store import lease, queries
+from controlplane.store import queries
 from controlplane.store.tables import Instance, Operation, ResourceGroup
 
 
-def succeed(session: Session, instance_id: str, token: str, now: datetime, observed: Mapping[str, Any]) -> bool:
-    """The current generation is carried out; `observed` are columns such as `app_uri` and `service_certificate`."""
-    instance = queries.instance_by_id(session, instance_id, lock=True)
-    if instance is None or not lease.save(session, instance_id, token, **observed):
+def succeed(
+    session: Session, instance_id: str, token: str, generation: int, now: datetime, observed: Mapping[str, Any]
+) -> bool:
+    """`generation` is carried out; `observed` are columns such as `app_uri` and `service_certificate`."""
+    instance = _claim(session, instance_id, token, generation)
+    if instance is None:
         return False
-    session.refresh(instance)
-    instance.observed_generation = instance.generation
+    for column, value in observed.items():
+        setattr(instance, column, value)
+    instance.observed_generation = generation
+    instance.running_state = instance.desired["runningState"]
     instance.provisioning_state = ProvisioningState.SUCCEEDED
     instance.revision += 1
     _end(session, instance, now, OperationStatus.SUCCEEDED, None)
     return True
 
 
-def fail(session: Session, instance_id: str, token: str, now: datetime, error: Mapping[str, Any]) -> bool:
+def fail(
+    session: Session, instance_id: str, token: str, generation: int, now: datetime, error: Mapping[str, Any]
+) -> bool:
     """The current operation cannot be completed; `error` is an ARM error object without secrets."""
-    instance = queries.instance_by_id(session, instance_id, lock=True)
-    if instance is None or not lease.save(session, instance_id, token, due_at=None):
+    instance = _claim(session, instance_id, token, generation)
+    if instance is None:
         return False
-    session.refresh(instance)
     instance.provisioning_state = ProvisioningState.FAILED
+    instance.due_at = None
     instance.revision += 1
     _end(session, instance, now, OperationStatus.FAILED, error)
     if instance.delete_requested:
@@ -46,15 +52,14 @@ def fail(session: Session, instance_id: str, token: str, now: datetime, error: M
 
 
 def gone(session: Session, instance_id: str, token: str, now: datetime) -> bool:
-    """Nothing of the instance is left: its row goes, and with the last member a group that is being deleted."""
+    """Nothing of a deleted instance is left: its row goes, and with the last member a group that is being deleted."""
     instance = queries.instance_by_id(session, instance_id, lock=True)
-    if instance is None or not lease.save(session, instance_id, token, due_at=None):
+    if instance is None or instance.lease_token != token or not instance.delete_requested:
         return False
     _end(session, instance, now, OperationStatus.SUCCEEDED, None)
     group_id = instance.group_id
+    session.delete(instance)
     session.flush()
-    session.execute(delete(Instance).where(Instance.id == instance_id))
-    session.expunge(instance)
     _delete_empty_group(session, group_id, now)
     return True
 
@@ -71,6 +76,13 @@ def end_operation(
     operation.percent_complete = 100 if status == OperationStatus.SUCCEEDED else operation.percent_complete
     operation.error = None if error is None else dict(error)
     return operation
+
+
+def _claim(session: Session, instance_id: str, token: str, generation: int) -> Instance | None:
+    instance = queries.instance_by_id(session, instance_id, lock=True)
+    if instance is None or instance.lease_token != token or instance.generation != generation:
+        return None
+    return instance
 
 
 def _end(
