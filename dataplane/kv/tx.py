@@ -113,6 +113,13 @@ class Tx:
         self._keys_read[table, key] = 0 if row is None else row[0]
         return None if row is None else row[0]
 
+    def rows(self, table: str) -> Rows:
+        """The table as it was before this transaction, which then depends on all of it.
+
+        The same object for as long as nothing in the table changes: what is derived from a table is kept beside it.
+        """
+        return self._read_whole(table)
+
     def conflicts_with(self, tables: Tables) -> bool:
         """Whether anything this transaction read has changed in `tables` since."""
         for table, version in self._tables_read.items():
