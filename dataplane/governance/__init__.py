@@ -1,0 +1,1 @@
+"""Governance: proposals, members, nodes and the constitution that decides (node-api.md 4)."""
