@@ -1,7 +1,7 @@
 """Finding the endpoint of a request: frontends, exact paths, templates (node-api.md 1.1).
 
 The first path segment selects the frontend `gov`, `node` or `app` and is stripped; any other path belongs to the
-application as it is. An exact path wins over templates; two templates that match one request are a fault of the server.
+application as it is. An exact path wins over templates; two templates that match one request, verb included, are a fault of the server.
 """
 
 import re
@@ -59,11 +59,13 @@ class RouteTable:
         ]
         if not matches:
             return None
-        if len(matches) > 1:
-            raise InternalError(f"Multiple endpoint templates match the path {path}")
-        match, by_verb = matches[0]
-        endpoint = by_verb.get(method)
-        return Found(endpoint, match.groupdict()) if endpoint else VerbsOnly(tuple(sorted(by_verb)))
+        taking = [(match, by_verb[method]) for match, by_verb in matches if method in by_verb]
+        if not taking:
+            return VerbsOnly(tuple(sorted({verb for _, by_verb in matches for verb in by_verb})))
+        if len(taking) > 1:
+            raise InternalError(f"Multiple endpoint templates match {method} {path}")
+        match, endpoint = taking[0]
+        return Found(endpoint, match.groupdict())
 
 
 def template_pattern(template: str) -> re.Pattern[str]:

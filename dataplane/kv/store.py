@@ -74,9 +74,9 @@ class Store:
         while len(self._versions) > 1 and self._versions[1][0] <= seqno:
             self._versions.popleft()
 
-    def tables(self) -> Tables:
-        """The newest version of every table."""
-        return self._versions[-1][1]
+    def committed_tables(self) -> Tables:
+        """The last committed version of every table."""
+        return self._versions[0][1]
 
 
 def _changed(table: Table, rows: dict[bytes, bytes | None], seqno: int) -> Table:

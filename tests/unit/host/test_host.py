@@ -1,0 +1,51 @@
+"""Launcher files, command line and log lines (drop-in.md 3.1, 3.2, 3.5)."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from dataplane.config import Address, ConfigError
+from dataplane.host.command_line import parse_arguments, read_config, version_text
+from dataplane.host.files import PidFileExists, claim_pid_file, write_addresses, write_whole
+from dataplane.host.log import _JsonLine, _TextLine
+
+
+def test_a_file_is_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    write_whole(tmp_path / "cert.pem", "text")
+    assert [path.name for path in tmp_path.iterdir()] == ["cert.pem"]
+
+
+def test_the_pid_file_is_claimed_once(tmp_path: Path) -> None:
+    claim_pid_file(tmp_path / "node.pid")
+    with pytest.raises(PidFileExists):
+        claim_pid_file(tmp_path / "node.pid")
+
+
+def test_addresses_are_json_by_name(tmp_path: Path) -> None:
+    write_addresses(str(tmp_path / "a"), {"one": Address("127.0.0.1", 80)})
+    assert json.loads((tmp_path / "a").read_text()) == {"one": "127.0.0.1:80"}
+
+
+def test_the_command_line_of_the_original() -> None:
+    arguments = parse_arguments(["--config", "0.config.json", "--log-level", "INFO", "--config-timeout", "10s"])
+    assert (arguments.config, arguments.log_level, arguments.config_timeout_ms) == ("0.config.json", "info", 10_000)
+
+
+def test_the_version_text_has_two_lines() -> None:
+    first, second = version_text().splitlines()
+    assert first.startswith("CCF host: ")
+    assert second == "Platform: Virtual"
+
+
+def test_a_configuration_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        read_config(str(tmp_path / "missing.json"), 0)
+
+
+def test_log_lines_are_one_line_with_level_and_tag() -> None:
+    record = logging.LogRecord("node", logging.WARNING, "/x/file.py", 7, "two\nlines", (), None)
+    text = _TextLine().format(record)
+    assert "[fail ][node] file.py:7 | two\\nlines" in text
+    assert json.loads(_JsonLine().format(record))["level"] == "fail"
