@@ -121,6 +121,14 @@ def is_issued_by(certificate: Certificate, issuer: Certificate) -> bool:
     return _signature_is_last(certificate)
 
 
+def is_authority(certificate: Certificate) -> bool:
+    """Whether the certificate may endorse others (basicConstraints CA:TRUE)."""
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+        return False
+
+
 def validity(not_before: datetime, days: int) -> tuple[datetime, datetime]:
     """First and last instant of a validity of `days` days."""
     return not_before, not_before + timedelta(days=days) - timedelta(seconds=1)
