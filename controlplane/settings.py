@@ -43,6 +43,11 @@ class Settings:
     """The failure domains nodes are spread over (decisions 18)."""
     instance_host: str = "127.0.0.1"
     """The address that gateways listen on; it is the host of every `appUri`."""
+    node_chunk_size: str = "5MB"
+    """What a node's configuration says for `ledger.chunk_size` (node-api.md 6.2), as the three below for theirs."""
+    node_election_timeout_ms: int = 1_000
+    node_message_timeout_ms: int = 100
+    node_signature_delay_ms: int = 100
     allow_single_node: bool = False
     """Developer setting: `nodeCount` 1 is accepted too (decisions 18)."""
     lease_ms: int = 15_000

@@ -1,0 +1,1 @@
+"""The background half of the control plane: Celery tasks that carry ids only (decisions 16)."""
