@@ -7,8 +7,9 @@ a certificate from both sides.
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
+from OpenSSL.crypto import FILETYPE_ASN1, dump_certificate
 
 _RECORD_BYTES = 16_384
 _RECORD_HEADER_BYTES = 5
@@ -89,8 +90,8 @@ class TlsConnection:
     def peer_certificate_der(self) -> bytes | None:
         """The peer's certificate, None when it sent none. Known once `established`, and computed once."""
         if not self._peer_known:
-            certificate = self._connection.get_peer_certificate(as_cryptography=True)
-            self._peer_der = None if certificate is None else certificate.public_bytes(Encoding.DER)
+            certificate = self._connection.get_peer_certificate()
+            self._peer_der = None if certificate is None else dump_certificate(FILETYPE_ASN1, certificate)
             self._peer_known = self.established
         return self._peer_der
 
