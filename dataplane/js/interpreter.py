@@ -6,7 +6,7 @@ comes from anywhere else, because the engine does not verify bytecode.
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
 
@@ -21,6 +21,8 @@ _REASONS = {"RangeError: Maximum call stack size exceeded": "InternalError: stac
 """What this engine says, and the words the contract pins for it (node-api.md 5.4)."""
 _EXHAUSTED = frozenset({"InternalError: stack overflow", "InternalError: out of memory"})
 _MAX_COMPILED = 4096
+_MAX_TABLES = 10_000
+"""An interpreter that has named more tables than this is not used again: the host remembers each."""
 
 Parts = TypeVarTuple("Parts")
 Result = TypeVar("Result")
@@ -70,12 +72,15 @@ class Limits:
 
     def at_least_default(self) -> "Limits":
         """The limits governance scripts get: never below the defaults."""
-        least = Limits()
+        least = DEFAULT_LIMITS
         return Limits(
             max(self.max_heap_bytes, least.max_heap_bytes),
             max(self.max_stack_bytes, least.max_stack_bytes),
             max(self.max_execution_time_ms, least.max_execution_time_ms),
         )
+
+
+DEFAULT_LIMITS = Limits()
 
 
 def call(
@@ -109,11 +114,33 @@ def exported_arity(source: Source, module: str, function: str, limits: Limits) -
     """
     interpreter = Interpreter(Access.GOV_READ_ONLY)
     try:
-        return interpreter.arity(
-            module, function, Invocation(source, None, {}, lambda level, text: None, os.urandom), limits
-        )
+        return interpreter.arity(module, function, Invocation(source, None, {}, _no_console, os.urandom), limits)
     finally:
         interpreter.close()
+
+
+def compile_modules(modules: Mapping[str, str | bytes], limits: Limits = DEFAULT_LIMITS) -> dict[str, bytes]:
+    """The bytecode of every module, by path without leading `/`; raises a `JsError` for the first that fails.
+
+    Nothing is evaluated. The bytecode is for the record (node-api.md 5.2): this process runs what it keeps itself.
+    """
+    interpreter = Interpreter(Access.GOV_READ_ONLY)
+    try:
+        invocation = Invocation(modules.get, None, {}, _no_console, os.urandom)
+        return interpreter.compile(modules, invocation, limits)
+    finally:
+        interpreter.close()
+
+
+def _module_name(path: str) -> str:
+    try:
+        return check_module_path(path)
+    except ValueError as error:
+        raise JsModuleNotFound(str(error)) from None
+
+
+def _no_console(level: str, text: str) -> None:
+    """For scripts that nobody listens to."""
 
 
 class Interpreter:
@@ -150,6 +177,10 @@ class Interpreter:
         `request` is the JSON text of [method, path, url, query, route, hostname, params].
         """
         return self._within(invocation, limits, self._respond, module, function, request)
+
+    def compile(self, modules: Mapping[str, str | bytes], invocation: Invocation, limits: Limits) -> dict[str, bytes]:
+        """The bytecode of modules, none of which is evaluated."""
+        return self._within(invocation, limits, self._compile, modules)
 
     def _within(
         self, invocation: Invocation, limits: Limits, work: Callable[[*Parts], Result], *parts: *Parts
@@ -191,6 +222,17 @@ class Interpreter:
         finally:
             context.free(answer)
 
+    def _compile(self, modules: Mapping[str, str | bytes]) -> dict[str, bytes]:
+        result = {}
+        for name in modules:
+            try:
+                module = self._modules.get(name) or self._load(name)
+                self.context.resolve_module(module)
+            except Pending:
+                raise self._load_failure(name) from None
+            result[name] = self.context.write_bytecode(module)
+        return result
+
     def _function(self, module: str, function: str) -> Value:
         known = self._functions.get((module, function))
         if known is not None:
@@ -198,7 +240,7 @@ class Interpreter:
         if self._dispatch is None:
             self._prepare()
         context = self.context
-        found = context.export(self._module(check_module_path(module)), function)
+        found = context.export(self._module(_module_name(module)), function)
         if not context.is_function(found):
             context.free(found)
             raise JsExportNotFound(f"Failed to find export '{function}' in module '{module}'")
@@ -277,6 +319,34 @@ class Interpreter:
         reason = _REASONS.get(reason, reason)
         self.broken = self.broken or reason in _EXHAUSTED
         return JsError(reason, trace)
+
+
+class InterpreterCache:
+    """Interpreters kept for reuse, by key and access; the least recently used go first (node-api.md 5.7).
+
+    An interpreter is out of the cache while it runs, so nothing can use it twice at once.
+    """
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, Access], Interpreter] = OrderedDict()
+
+    def take(self, key: str, access: Access) -> Interpreter:
+        """The interpreter of a key, or a new one."""
+        return self._kept.pop((key, access), None) or Interpreter(access)
+
+    def give_back(self, key: str, access: Access, interpreter: Interpreter, max_kept: int) -> None:
+        """Keep an interpreter, unless it broke; at most `max_kept` stay."""
+        if interpreter.broken or len(interpreter.host.tables) > _MAX_TABLES:
+            interpreter.close()
+            return
+        self._kept[key, access] = interpreter
+        while len(self._kept) > max_kept:
+            self._kept.popitem(last=False)[1].close()
+
+    def clear(self) -> None:
+        """Close every interpreter."""
+        while self._kept:
+            self._kept.popitem()[1].close()
 
 
 _PRELUDE = prelude_source()

@@ -740,5 +740,5 @@ _host = ffi.callback("HostFunction", _call_operation, onerror=lambda *_: EXCEPTI
 _interrupt = ffi.callback("InterruptHandler", _must_stop, error=1, onerror=lambda *_: None)
 _normalize = ffi.callback("Normalize", _name_module, onerror=lambda *_: None)
 _load = ffi.callback("Load", _load_by_name, onerror=lambda *_: None)
-"""The entries from C, made once for the process. Should Python fail outside their own `try`, they say so by their result
-and print nothing: `onerror` silences cffi, which would write to stderr."""
+"""The entries from C, made once for the process. Should Python fail outside their own `try`, they say so by their
+result and print nothing: `onerror` silences cffi, which would write to stderr."""
