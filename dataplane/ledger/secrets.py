@@ -11,7 +11,7 @@ from hashlib import sha256
 from hmac import digest as hmac_digest
 from typing import Any
 
-from dataplane.crypto.aead import IV_SIZE, AesGcm, DecryptionFailed, open_blob, seal_blob
+from dataplane.crypto.aead import IV_SIZE, AesGcm, open_blob, seal_blob
 from dataplane.crypto.keys import RsaPublicKey, rsa_oaep_encrypt
 from dataplane.crypto.shamir import Share, draw_secret, encode_share, split, wrapping_key
 from dataplane.txid import MemberId, TxID
@@ -152,23 +152,26 @@ def unwrap(wrapped: bytes, secret: Sequence[int]) -> bytes:
 def unwind(latest: bytes, history: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[int, bytes]:
     """All secrets, by first seqno, from the latest one and the writes of the historical table.
 
-    `history` holds (seqno, value) ascending, up to the write that was current when `latest` was shared. Raises
+    `history` holds (seqno, value) ascending, up to the write that was current when `latest` was shared. From each write
+    the walk goes to the one that introduced the secret it holds, so that a write made twice does no harm. Raises
     `DecryptionFailed` or `MalformedSecret` where the chain breaks.
     """
-    secrets: dict[int, bytes] = {}
-    key = latest
-    for seqno, value in reversed(history):
-        secrets.setdefault(value.get("next_version", seqno + 1), key)
+    introduced = {value.get("next_version", seqno + 1): (seqno, value) for seqno, value in history}
+    if not introduced:
+        return {1: latest}
+    version = max(introduced)
+    secrets = {version: latest}
+    while version in introduced:
+        seqno, value = introduced.pop(version)
         previous = value.get("previous_ledger_secret")
         if previous is None:
             break
         try:
-            key = open_blob(key, b64decode(previous["encrypted_data"], validate=True))
-            secrets.setdefault(previous["version"], key)
-        except DecryptionFailed:
-            raise
+            key = open_blob(secrets[version], b64decode(previous["encrypted_data"], validate=True))
+            version = previous["version"]
         except (KeyError, TypeError, Base64Error) as error:
             raise MalformedSecret(f"the secret written at {seqno} cannot be read: {error}") from error
+        secrets[version] = key
     return secrets
 
 
