@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from dataplane.consensus.log import Entry, Nodes
 from dataplane.txid import NodeId
@@ -48,6 +49,12 @@ class Retirement:
     address: str
     ordered_seqno: int
     marked_seqno: int = 0
+
+
+def is_well_formed(nodes: Nodes) -> bool:
+    """Not empty, sorted by node id, each node once: else a node could be counted twice."""
+    ids = [node_id for node_id, _ in nodes]
+    return bool(ids) and all(a < b for a, b in pairwise(ids))
 
 
 def is_quorum(nodes: Collection[NodeId], agreeing: Collection[NodeId]) -> bool:
@@ -131,6 +138,10 @@ class Configurations:
     def retirements(self, committable_seqno: int, commit_seqno: int) -> dict[NodeId, RetirementPhase]:
         """Phase of every retirement that is not final yet, by node id."""
         return {r.node_id: _phase(r, committable_seqno, commit_seqno) for r in self._retirements}
+
+    def unmarked(self, commit_seqno: int) -> tuple[NodeId, ...]:
+        """Nodes whose removal is committed and that no entry marks `retired_committed` yet."""
+        return tuple(r.node_id for r in self._retirements if not r.marked_seqno and r.ordered_seqno <= commit_seqno)
 
     @property
     def retired(self) -> tuple[NodeId, ...]:

@@ -14,11 +14,15 @@ from dataplane.txid import TxID
 
 @dataclass(frozen=True, slots=True)
 class AppendEntries:
-    """Entries following `prev`, none for a heartbeat, a probe or a commit notice. `commit_seqno`: the leader's."""
+    """Entries following `prev`, none for a heartbeat, a probe or a commit notice. `commit_seqno`: the leader's.
+
+    `round` is the leader's to number, and comes back in an AE-NACK, so that it can tell old refusals from new.
+    """
 
     view: int
     prev: TxID
     commit_seqno: int
+    round: int = 0
     entries: tuple[Entry, ...] = ()
 
 
@@ -36,13 +40,13 @@ class AppendEntriesAck:
 
 @dataclass(frozen=True, slots=True)
 class AppendEntriesNack:
-    """AE-NACK. The AppendEntries at `rejected_seqno` (its `prev.seqno`) did not fit.
+    """AE-NACK. An AppendEntries of `round` did not fit the follower's log, or its view has passed.
 
     `estimate` is the latest entry of the follower that may match the leader's log. It never counts for commit.
     """
 
     view: int
-    rejected_seqno: int
+    round: int
     estimate: TxID
 
 

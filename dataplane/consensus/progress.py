@@ -1,8 +1,13 @@
 """What a leader knows of one follower, and how fast it may send.
 
 Two modes (the idea is etcd-io/raft's). *Streaming*: entries go out as they come, without waiting for
-acknowledgements, up to a window of bytes. *Probing*: after a refusal, empty AppendEntries at the estimated
-match, one per round, until one fits; so a thousand entries in flight do not cause a thousand repetitions.
+acknowledgements, up to a window of bytes. *Probing*: after a refusal, an empty AppendEntries at the estimated
+match, repeated with the heartbeats, until one fits.
+
+Rounds tell old refusals from new ones: each refusal that counts begins a round, every message carries its round,
+and the refusals of messages in flight then count no more. Without them, entries that overtake each other cause
+refusals, which cause repetitions, which cause more refusals than they cure. For the same reason the window is
+halved when streaming meets a refusal and grows with what is acknowledged, as TCP's does.
 """
 
 from __future__ import annotations
@@ -11,10 +16,12 @@ from collections import deque
 
 
 class Progress:
-    """Invariant: persisted_seqno <= received_seqno, and persisted_seqno < next_seqno."""
+    """Invariant: persisted_seqno <= received_seqno < next_seqno."""
 
     __slots__ = (
         "_in_flight",
+        "_largest_window_bytes",
+        "_smallest_window_bytes",
         "commit_due",
         "heartbeat_due",
         "in_flight_bytes",
@@ -22,19 +29,31 @@ class Progress:
         "persisted_seqno",
         "probing",
         "received_seqno",
+        "round",
         "silent_ms",
+        "window_bytes",
     )
 
-    def __init__(self, next_seqno: int, *, probing: bool) -> None:
+    def __init__(
+        self, next_seqno: int, *, probing: bool, smallest_window_bytes: int, largest_window_bytes: int
+    ) -> None:
         self.next_seqno = next_seqno  # first entry not sent yet
         self.received_seqno = 0  # in the follower's log, equal to ours
         self.persisted_seqno = 0  # and synced there: the only one that counts for commit
         self.probing = probing
+        self.round = 0
         self.heartbeat_due = True  # an empty AppendEntries, which is always answered
         self.commit_due = False  # the follower has not been told the latest commit
         self.silent_ms = 0  # since the follower last answered in this view
         self.in_flight_bytes = 0
+        self.window_bytes = largest_window_bytes
+        self._smallest_window_bytes = smallest_window_bytes
+        self._largest_window_bytes = max(smallest_window_bytes, largest_window_bytes)
         self._in_flight: deque[tuple[int, int]] = deque()  # (last seqno, bytes) per message
+
+    @property
+    def may_stream(self) -> bool:
+        return not self.probing and self.in_flight_bytes < self.window_bytes
 
     def sent(self, last_seqno: int, size_bytes: int) -> None:
         self.next_seqno = last_seqno + 1
@@ -47,27 +66,27 @@ class Progress:
         self.received_seqno = max(self.received_seqno, received_seqno)
         self.persisted_seqno = max(self.persisted_seqno, persisted_seqno)
         while self._in_flight and self._in_flight[0][0] <= self.received_seqno:
-            self.in_flight_bytes -= self._in_flight.popleft()[1]
-        if self.probing and self.received_seqno < self.next_seqno - 1:
-            return
-        self.probing = False
-        self.next_seqno = max(self.next_seqno, self.received_seqno + 1)
+            size_bytes = self._in_flight.popleft()[1]
+            self.in_flight_bytes -= size_bytes
+            self.window_bytes = min(self.window_bytes + size_bytes, self._largest_window_bytes)
+        if self.received_seqno >= self.next_seqno - 1:
+            self.probing = False
+            self.next_seqno = self.received_seqno + 1
 
-    def refused(self, rejected_seqno: int, match_seqno: int) -> None:
-        """AE-NACK of the AppendEntries at `rejected_seqno`; `match_seqno` is the best match still possible.
+    def refused(self, round_: int, match_seqno: int) -> None:
+        """AE-NACK of a message of `round_`; `match_seqno` is the best match still possible.
 
-        Never touches persisted_seqno. A refusal that a newer probe or an acknowledgement has overtaken is
-        ignored: repeating it would undo the progress made since.
+        Never touches persisted_seqno: what a refusal says is an estimate.
         """
         self.silent_ms = 0
-        if rejected_seqno <= self.persisted_seqno or rejected_seqno >= self.next_seqno:
+        if round_ != self.round:
             return
-        if self.probing and rejected_seqno != self.next_seqno - 1:
-            return
-        estimate = max(min(match_seqno, rejected_seqno), self.persisted_seqno)
-        self.heartbeat_due = self.heartbeat_due or not self.probing or estimate + 1 < self.next_seqno
+        if not self.probing:
+            self.window_bytes = max(self.window_bytes // 2, self._smallest_window_bytes)
+        self.round += 1
         self.probing = True
-        self.next_seqno = estimate + 1
-        self.received_seqno = min(self.received_seqno, estimate)
+        self.heartbeat_due = True
+        self.next_seqno = max(min(match_seqno + 1, self.next_seqno), self.persisted_seqno + 1)
+        self.received_seqno = min(self.received_seqno, self.next_seqno - 1)
         self.in_flight_bytes = 0
         self._in_flight.clear()

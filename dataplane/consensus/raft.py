@@ -23,7 +23,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dataplane.consensus.configuration import Configuration, Configurations, RetirementPhase
+from dataplane.consensus.configuration import (
+    Configuration,
+    Configurations,
+    RetirementPhase,
+    is_well_formed,
+)
 from dataplane.consensus.log import Entry, Log
 from dataplane.consensus.messages import (
     AppendEntries,
@@ -196,12 +201,14 @@ class Raft:
     def propose(self, entry: Entry) -> None:
         """Append the leader's next entry, which the owner has already written. Raises `NotLeader`.
 
-        `entry` must be of this view and the next seqno (ValueError otherwise).
+        ValueError when `entry` is not the next seqno of this view, or its configuration is not well formed.
         """
         if self._role is not Leadership.LEADER:
             raise NotLeader(self._leader_id)
         if (entry.view, entry.seqno) != (self._view, self._log.last_seqno + 1):
             raise ValueError(f"{entry.view}.{entry.seqno} does not follow {self.last_txid} in view {self._view}")
+        if entry.configuration is not None and not is_well_formed(entry.configuration):
+            raise ValueError("a configuration must be sorted by node id and name each node once")
         assert not self._append, "take the output before proposing"
         self._append_to_log(entry)
         self._written_seqno = entry.seqno
@@ -325,8 +332,15 @@ class Raft:
         return self.retirements().get(self.node_id)
 
     def retirements(self) -> dict[NodeId, RetirementPhase]:
-        """Nodes whose retirement is not final yet. A new leader completes those its predecessor left."""
+        """Nodes whose retirement is not final yet, by node id."""
         return self._configurations.retirements(self._log.committable_seqno, self._log.commit_seqno)
+
+    def unmarked_retirements(self) -> tuple[NodeId, ...]:
+        """Completed retirements that no entry marks yet: what a leader's owner should propose as `retired_committed`.
+
+        To be asked after every commit and on becoming leader, as a predecessor may have left some.
+        """
+        return self._configurations.unmarked(self._log.commit_seqno)
 
     def details(self) -> dict[str, object]:
         """The JSON object `details` of `GET /node/consensus` (node-api.md 7.1)."""
@@ -487,14 +501,14 @@ class Raft:
 
     def _on_append_entries(self, sender: NodeId, message: AppendEntries) -> None:
         if message.view < self._view:
-            self._send.append((sender, AppendEntriesNack(self._view, message.prev.seqno, self._log.committable)))
+            self._send.append((sender, AppendEntriesNack(self._view, message.round, self._log.committable)))
             return
         assert self._role is not Leadership.LEADER, f"two leaders in view {self._view}"
         self._follow(sender)
         if self._refusing_ms:
             return
         if self._log.view_at(message.prev.seqno) != message.prev.view:
-            self._send.append((sender, self._refusal(message.prev)))
+            self._send.append((sender, self._refusal(message)))
             return
         self._merge(message.entries)
         # Not last_seqno: what we hold beyond this message may differ from the leader's log.
@@ -521,13 +535,13 @@ class Raft:
             self._append_to_log(entry)
             self._append.append(entry)
 
-    def _refusal(self, prev: TxID) -> AppendEntriesNack:
+    def _refusal(self, message: AppendEntries) -> AppendEntriesNack:
         """Say where the logs may still agree: our end, or the last entry of a view not newer than `prev`'s."""
-        seqno = self._log.last_seqno
+        prev, seqno = message.prev, self._log.last_seqno
         if prev.seqno <= seqno:
             seqno = self._log.highest_possible_match(prev.seqno - 1, prev.view)
         seqno = max(seqno, self._log.commit_seqno)
-        return AppendEntriesNack(self._view, prev.seqno, TxID(self._log.view_at(seqno), seqno))
+        return AppendEntriesNack(self._view, message.round, TxID(self._log.view_at(seqno), seqno))
 
     def _schedule_ack(self, message: AppendEntries) -> None:
         """Answer empty messages, what is synced already, and every so many bytes; the rest when persisted."""
@@ -556,31 +570,37 @@ class Raft:
         """One Progress per node to replicate to. `probing`: a new one has perhaps an empty log."""
         known = self._peers
         self._peers = {
-            node_id: known.get(node_id) or Progress(self._log.last_seqno + 1, probing=probing)
+            node_id: known.get(node_id) or self._new_peer(probing)
             for node_id in sorted(self._configurations.replicated())
             if node_id != self.node_id
         }
 
+    def _new_peer(self, probing: bool) -> Progress:
+        return Progress(
+            self._log.last_seqno + 1,
+            probing=probing,
+            # Twice what a follower leaves unanswered, so that the window never closes for want of an answer.
+            smallest_window_bytes=2 * self._settings.max_append_bytes,
+            largest_window_bytes=self._settings.max_in_flight_bytes,
+        )
+
     def _replicate(self) -> None:
         for node_id, peer in self._peers.items():
-            if not peer.probing:
-                self._stream(node_id, peer)
+            self._stream(node_id, peer)
             if peer.heartbeat_due or peer.commit_due:
                 self._send_entries(node_id, peer, ())
 
     def _stream(self, node_id: NodeId, peer: Progress) -> None:
-        limit_bytes = self._settings.max_in_flight_bytes
-        while peer.next_seqno <= self._log.last_seqno and peer.in_flight_bytes < limit_bytes:
+        while peer.may_stream and peer.next_seqno <= self._log.last_seqno:
             entries = self._batch(peer.next_seqno)
             self._send_entries(node_id, peer, entries)
             peer.sent(entries[-1].seqno, sum(len(entry.data) for entry in entries))
 
     def _send_entries(self, node_id: NodeId, peer: Progress, entries: tuple[Entry, ...]) -> None:
         prev = TxID(self._log.view_at(peer.next_seqno - 1), peer.next_seqno - 1)
-        self._send.append((node_id, AppendEntries(self._view, prev, self._log.commit_seqno, entries)))
+        self._send.append((node_id, AppendEntries(self._view, prev, self._log.commit_seqno, peer.round, entries)))
         peer.commit_due = False
-        if not entries:
-            peer.heartbeat_due = False
+        peer.heartbeat_due = peer.heartbeat_due and bool(entries)
 
     def _batch(self, first: int) -> tuple[Entry, ...]:
         """Entries from `first` on, bounded in number and bytes, at least one."""
@@ -609,7 +629,7 @@ class Raft:
         if peer is None or message.view != self._view:
             return
         estimate = message.estimate
-        peer.refused(message.rejected_seqno, self._log.highest_possible_match(estimate.seqno, estimate.view))
+        peer.refused(message.round, self._log.highest_possible_match(estimate.seqno, estimate.view))
 
     def _advance_commit(self) -> None:
         acknowledged = {node_id: peer.persisted_seqno for node_id, peer in self._peers.items()}

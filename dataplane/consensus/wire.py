@@ -1,6 +1,6 @@
 """Messages as bytes: one kind byte, then little-endian fields. Private to our nodes, which all run one version.
 
-    AppendEntries   view, prev view, prev seqno, commit seqno: u64; count: u32; entries
+    AppendEntries   view, prev view, prev seqno, commit seqno, round: u64; count: u32; entries
     entry           view, seqno: u64; marks: u8 (1 signed, 2 configuration, 4 retired_committed); size: u32; data;
                     with mark 2: count u16 of (id, address); with mark 4: count u16 of id; texts are u16 size + UTF-8
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 
+from dataplane.consensus.configuration import is_well_formed
 from dataplane.consensus.log import Entry, Nodes
 from dataplane.consensus.messages import (
     AppendEntries,
@@ -28,7 +29,7 @@ from dataplane.txid import NodeId, TxID
 
 _SIGNED, _CONFIGURATION, _RETIRED = 1, 2, 4
 
-_APPEND = struct.Struct("<BQQQQI")
+_APPEND = struct.Struct("<BQQQQQI")
 _ENTRY = struct.Struct("<QQBI")
 _ACK = struct.Struct("<BQQQ")
 _NACK = struct.Struct("<BQQQQ")
@@ -45,13 +46,13 @@ class MalformedMessage(ValueError):
 def encode_message(message: Message) -> bytes:
     """The bytes of a message, which `decode_message` reads back."""
     match message:
-        case AppendEntries(view, prev, commit_seqno, entries):
-            head = _APPEND.pack(0, view, prev.view, prev.seqno, commit_seqno, len(entries))
+        case AppendEntries(view, prev, commit_seqno, round_, entries):
+            head = _APPEND.pack(0, view, prev.view, prev.seqno, commit_seqno, round_, len(entries))
             return b"".join((head, *map(_encode_entry, entries)))
         case AppendEntriesAck(view, received_seqno, persisted_seqno):
             return _ACK.pack(1, view, received_seqno, persisted_seqno)
-        case AppendEntriesNack(view, rejected_seqno, estimate):
-            return _NACK.pack(2, view, rejected_seqno, estimate.view, estimate.seqno)
+        case AppendEntriesNack(view, round_, estimate):
+            return _NACK.pack(2, view, round_, estimate.view, estimate.seqno)
         case RequestVote(view, committable):
             return _REQUEST.pack(3, view, committable.view, committable.seqno)
         case RequestVoteResponse(view, granted):
@@ -81,8 +82,8 @@ def _decode(data: bytes) -> Message:
             _require(persisted_seqno <= received_seqno, "more is persisted than received")
             return AppendEntriesAck(view, received_seqno, persisted_seqno)
         case 2:
-            _, view, rejected_seqno, estimate_view, estimate_seqno = _NACK.unpack(data)
-            return AppendEntriesNack(view, rejected_seqno, TxID(estimate_view, estimate_seqno))
+            _, view, round_, estimate_view, estimate_seqno = _NACK.unpack(data)
+            return AppendEntriesNack(view, round_, TxID(estimate_view, estimate_seqno))
         case (3 | 5) as kind:
             _, view, committable_view, committable_seqno = _REQUEST.unpack(data)
             request = RequestVote if kind == 3 else RequestPreVote
@@ -99,7 +100,7 @@ def _decode(data: bytes) -> Message:
 
 
 def _decode_append(data: bytes) -> AppendEntries:
-    _, view, prev_view, prev_seqno, commit_seqno, count = _APPEND.unpack_from(data)
+    _, view, prev_view, prev_seqno, commit_seqno, round_, count = _APPEND.unpack_from(data)
     _require(prev_view <= view, "entries follow a view newer than the leader's")
     offset = _APPEND.size
     entries: list[Entry] = []
@@ -111,7 +112,7 @@ def _decode_append(data: bytes) -> AppendEntries:
         last = TxID(entry.view, entry.seqno)
         entries.append(entry)
     _require(offset == len(data), "bytes after the last entry")
-    return AppendEntries(view, TxID(prev_view, prev_seqno), commit_seqno, tuple(entries))
+    return AppendEntries(view, TxID(prev_view, prev_seqno), commit_seqno, round_, tuple(entries))
 
 
 def _encode_entry(entry: Entry) -> bytes:
@@ -142,7 +143,7 @@ def _decode_entry(data: bytes, offset: int) -> tuple[Entry, int]:
     if marks & _CONFIGURATION:
         texts, offset = _decode_texts(data, offset, per_item=2)
         configuration = tuple(zip(texts[::2], texts[1::2], strict=True))
-        _require(configuration != () and configuration == tuple(sorted(configuration)), "configuration not sorted")
+        _require(is_well_formed(configuration), "configuration is empty, not sorted or repeats a node")
     if marks & _RETIRED:
         texts, offset = _decode_texts(data, offset, per_item=1)
         retired = tuple(texts)

@@ -1,0 +1,164 @@
+"""The invariants of a cluster, checked after every event on the node the event touched.
+
+The checker keeps its own record of every node's log, configurations and disk, and recomputes what it judges from
+them; it asks a node only for its role, view and what it reports to clients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dataplane.consensus.log import Entry
+from dataplane.consensus.output import Leadership
+from dataplane.consensus.raft import Raft
+from dataplane.txid import TxID, TxStatus
+from tests.simulation.disk import MemoryDisk
+from tests.simulation.machine import MachineOutput, Written
+
+
+class InvariantViolated(AssertionError):
+    """A rule of architecture section 7 does not hold."""
+
+
+@dataclass(slots=True)
+class Record:
+    """What the checker knows of one node."""
+
+    node_id: str
+    raft: Raft
+    disk: MemoryDisk
+    log: list[Written] = field(default_factory=list)
+    configurations: list[tuple[int, frozenset[str]]] = field(default_factory=list)  # (seqno, members)
+    commit_seqno: int = 0
+    open: dict[TxID, None] = field(default_factory=dict)  # issued, not yet final here
+
+
+class Checker:
+    """One per simulated cluster."""
+
+    def __init__(self) -> None:
+        self.records: dict[str, Record] = {}
+        self.committed: list[Written] = []  # by seqno, as leaders decided
+        self.final: dict[TxID, TxStatus] = {}
+        self.commits = 0
+        self._leaders: dict[int, str] = {}
+        self._roots: dict[tuple[int, int], bytes] = {}
+        self._issued: dict[TxID, None] = {}
+
+    def watch(self, node_id: str, raft: Raft, disk: MemoryDisk) -> None:
+        self.records[node_id] = Record(node_id, raft, disk, open=dict(self._issued))
+
+    def issued(self, txid: TxID) -> None:
+        """A client was given this id."""
+        _require(txid not in self._issued, f"{txid} was given to two clients")
+        self._issued[txid] = None
+        for record in self.records.values():
+            record.open[txid] = None
+
+    def after(self, node_id: str, output: MachineOutput) -> None:
+        """The node has just made this output, and its disk has been written accordingly."""
+        record = self.records[node_id]
+        raft = record.raft
+        if raft.role is Leadership.LEADER:
+            leader_id = self._leaders.setdefault(raft.view, node_id)
+            _require(leader_id == node_id, f"{leader_id} and {node_id} both lead view {raft.view}")
+        if output.truncate_after is not None:
+            self._truncated(record, output.truncate_after)
+        for written in output.written:
+            self._wrote(record, written)
+        if output.commit is not None:
+            self._advanced(record, output.commit)
+        _require(raft.commit_seqno == record.commit_seqno, f"{node_id} moved its commit in silence")
+        _require(raft.last_seqno == len(record.log), f"{node_id} changed its log in silence")
+
+    def statuses(self) -> None:
+        """Every node, dead ones too, still says of every TxID what was once final."""
+        for record in self.records.values():
+            for txid in self._issued:
+                self._status(record, txid)
+
+    def _truncated(self, record: Record, seqno: int) -> None:
+        _require(
+            seqno >= record.commit_seqno,
+            f"{record.node_id} dropped entries after {seqno} with commit {record.commit_seqno}",
+        )
+        del record.log[seqno:]
+        while record.configurations and record.configurations[-1][0] > seqno:
+            record.configurations.pop()
+
+    def _wrote(self, record: Record, written: Written) -> None:
+        entry = written.entry
+        known = self._roots.setdefault((entry.view, entry.seqno), written.root)
+        _require(known == written.root, f"{record.node_id} holds another {entry.view}.{entry.seqno} than some node")
+        record.log.append(written)
+        if entry.configuration is not None:
+            members = frozenset(node for node, _ in entry.configuration)
+            record.configurations.append((entry.seqno, members))
+
+    def _advanced(self, record: Record, seqno: int) -> None:
+        node_id = record.node_id
+        _require(seqno > record.commit_seqno, f"{node_id} moved its commit from {record.commit_seqno} to {seqno}")
+        entry = record.log[seqno - 1].entry
+        _require(entry.signed, f"{node_id} committed {seqno}, which is not signed")
+        if seqno > len(self.committed):
+            self._decided(record, entry)
+        else:
+            _require(record.disk.synced_seqno >= seqno, f"{node_id} published commit {seqno} before syncing it")
+        for index in range(record.commit_seqno, seqno):
+            _require(
+                record.log[index].root == self.committed[index].root,
+                f"{node_id} committed another entry at {index + 1}",
+            )
+        record.commit_seqno = seqno
+        self.commits += 1
+        for txid in list(record.open):
+            self._status(record, txid)
+
+    def _decided(self, record: Record, entry: Entry) -> None:
+        """A commit nobody has seen before: by the rules only the leader of the entry's view may make it."""
+        node_id, seqno = record.node_id, entry.seqno
+        _require(self._leaders.get(entry.view) == node_id, f"{node_id} committed {seqno} of {entry.view} unled")
+        _require(record.raft.view == entry.view, f"{node_id} committed {entry.view}.{seqno} in a later view")
+        for start, members in self._active(record):
+            holders = [member for member in sorted(members) if self._holds(member, record.log[seqno - 1])]
+            _require(
+                2 * len(holders) > len(members),
+                f"{node_id} committed {seqno} synced by {holders} of configuration {start} {sorted(members)}",
+            )
+        self.committed.extend(record.log[len(self.committed) : seqno])
+
+    def _active(self, record: Record) -> list[tuple[int, frozenset[str]]]:
+        """The last configuration at or below the old commit, and every later one in the log."""
+        configurations = record.configurations
+        first = 0
+        for index, (seqno, _) in enumerate(configurations):
+            if seqno <= record.commit_seqno:
+                first = index
+        return configurations[first:]
+
+    def _holds(self, node_id: str, written: Written) -> bool:
+        record = self.records.get(node_id)
+        seqno = written.entry.seqno
+        return (
+            record is not None
+            and record.disk.synced_seqno >= seqno
+            and len(record.log) >= seqno
+            and record.log[seqno - 1].root == written.root
+        )
+
+    def _status(self, record: Record, txid: TxID) -> None:
+        status = record.raft.status(txid)
+        known = self.final.get(txid)
+        if status not in (TxStatus.COMMITTED, TxStatus.INVALID):
+            _require(txid in record.open, f"{record.node_id} forgot that {txid} is {known}")
+            return
+        if known is None:
+            self.final[txid] = status
+        else:
+            _require(status is known, f"{record.node_id} says {status} of {txid}, which is {known}")
+        record.open.pop(txid, None)
+
+
+def _require(condition: bool, what: str) -> None:
+    if not condition:
+        raise InvariantViolated(what)

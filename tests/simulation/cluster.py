@@ -1,0 +1,255 @@
+"""Nodes, disks and a network in virtual time: a heap of (time, event), and nothing that decides.
+
+Every event that touches a node ends in `_carry_out`, which does the duties of the node's output in order and then
+lets the checker look. Events for a node that stands still wait until it goes on.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dataplane.consensus.configuration import RetirementPhase
+from dataplane.consensus.log import Nodes
+from dataplane.consensus.messages import AppendEntries, Message
+from dataplane.consensus.output import Leadership, RetirementChanged, RoleChanged, SignatureDue
+from dataplane.consensus.raft import Settings
+from dataplane.consensus.wire import decode_message, encode_message
+from dataplane.txid import TxID
+from tests.simulation.checker import Checker
+from tests.simulation.disk import MemoryDisk
+from tests.simulation.machine import Machine, MachineOutput
+from tests.simulation.network import Network
+from tests.simulation.plan import Plan
+
+TICK_US = 10_000
+
+MachineFactory = Callable[[str, Settings, random.Random, bool], Machine]
+
+
+@dataclass(slots=True)
+class Node:
+    """One process: it is born, may stand still, and dies once."""
+
+    node_id: str
+    machine: Machine
+    disk: MemoryDisk = field(default_factory=MemoryDisk)
+    alive: bool = True
+    stalled_until_us: int = 0
+    slow_disk_until_us: int = 0
+    ticked_us: int = 0
+    signed_us: int = 0
+    signing: bool = False
+
+    @property
+    def leads(self) -> bool:
+        return self.alive and self.machine.raft.role is Leadership.LEADER
+
+
+class Cluster:
+    """The simulated world."""
+
+    def __init__(self, plan: Plan, make_machine: MachineFactory) -> None:
+        self.plan = plan
+        self.now_us = 0
+        self.events = 0
+        self.nodes: dict[str, Node] = {}
+        self.removable: dict[str, int] = {}  # node id -> when its retirement was first reported final
+        self.network = Network(random.Random(plan.seed + 1), plan.weather)
+        self.checker = Checker()
+        self.trace: list[tuple[int, str, str, object]] = []
+        self._rng = random.Random(plan.seed + 2)
+        self._make_machine = make_machine
+        self._heap: list[tuple[int, int, Callable[[], None]]] = []
+        self._scheduled = 0
+
+    # Time
+
+    def at(self, when_us: int, act: Callable[[], None]) -> None:
+        """Schedule `act`; events of the same time happen in the order they were scheduled."""
+        self._scheduled += 1
+        heapq.heappush(self._heap, (max(when_us, self.now_us), self._scheduled, act))
+
+    def after(self, delay_us: int, act: Callable[[], None]) -> None:
+        self.at(self.now_us + delay_us, act)
+
+    def advance(self) -> None:
+        """Let the next event happen."""
+        self.now_us, _, act = heapq.heappop(self._heap)
+        self.events += 1
+        act()
+
+    def note(self, node_id: str, kind: str, detail: object = "") -> None:
+        self.trace.append((self.now_us, node_id, kind, detail))
+
+    def lines(self) -> list[str]:
+        """The trace as text."""
+        return [f"{us / 1000:10.3f} {node_id:4} {kind:8} {_text(detail)}" for us, node_id, kind, detail in self.trace]
+
+    # Nodes
+
+    def spawn(self, *, first: bool = False) -> Node:
+        """A new process with a new identity and an empty disk."""
+        node_id = f"n{len(self.nodes)}"
+        machine = self._make_machine(node_id, self.plan.settings, self._rng, first)
+        node = self.nodes[node_id] = Node(node_id, machine, ticked_us=self.now_us)
+        self.checker.watch(node_id, machine.raft, node.disk)
+        self.note(node_id, "spawn")
+        self.after(self._rng.randint(0, TICK_US), lambda: self._tick(node))
+        return node
+
+    def alive(self) -> list[Node]:
+        return [node for node in self.nodes.values() if node.alive]
+
+    def leader(self) -> Node | None:
+        """The live node that leads the highest view, if any leads."""
+        leaders = [node for node in self.nodes.values() if node.leads]
+        return max(leaders, key=lambda node: node.machine.raft.view, default=None)
+
+    def kill(self, node: Node, why: str) -> None:
+        """The process ends and its unsynced writes are lost."""
+        self.note(node.node_id, why, f"synced {node.disk.synced_seqno} of {node.disk.last_seqno}")
+        node.alive = False
+        node.disk.crash()
+
+    def submit(self, node: Node, operation: int) -> TxID:
+        """A client's write at a node that believes it leads."""
+        txid = node.machine.submit(operation)
+        self.note(node.node_id, "submit", txid)
+        self.checker.issued(txid)
+        self._carry_out(node)
+        return txid
+
+    def reconfigure(self, node: Node, nodes: Nodes) -> None:
+        txid = node.machine.reconfigure(nodes)
+        self.note(node.node_id, "nodes", f"{txid} {[node_id for node_id, _ in nodes]}")
+        self._carry_out(node)
+
+    # Events of one node
+
+    def _tick(self, node: Node) -> None:
+        if not node.alive:
+            return
+        if node.stalled_until_us > self.now_us:
+            self.at(node.stalled_until_us, lambda: self._tick(node))
+            return
+        elapsed_ms = (self.now_us - node.ticked_us) // 1000
+        node.ticked_us += elapsed_ms * 1000
+        node.machine.tick(elapsed_ms)
+        self._carry_out(node)
+        raft = node.machine.raft
+        unsigned = raft.last_seqno > raft.committable_seqno
+        if node.leads and unsigned and self.now_us - node.signed_us >= self.plan.sign_every_us:
+            self._begin_signing(node)
+        self.after(TICK_US, lambda: self._tick(node))
+
+    def _begin_signing(self, node: Node) -> None:
+        if not node.signing:
+            node.signing = True
+            self.after(self.plan.sign_takes_us, lambda: self._run(node, lambda: self._sign(node)))
+
+    def _sign(self, node: Node) -> None:
+        node.signing = False
+        node.signed_us = self.now_us
+        raft = node.machine.raft
+        unsigned = raft.last_seqno > raft.committable_seqno or raft.view_at(raft.last_seqno) != raft.view
+        if node.leads and unsigned:
+            node.machine.sign()
+            self.note(node.node_id, "sign", raft.last_txid)
+            self._carry_out(node)
+
+    def _deliver(self, node: Node, sender: str, message: Message) -> None:
+        self.note(node.node_id, "receive", (sender, message))
+        node.machine.receive(sender, message)
+        self._carry_out(node)
+
+    def _begin_sync(self, node: Node) -> None:
+        if not node.disk.begin_sync():
+            return
+        limit_us = self.plan.sync_us
+        if node.slow_disk_until_us > self.now_us:
+            limit_us = 300_000
+        self.after(self._rng.randint(100, limit_us), lambda: self._run(node, lambda: self._end_sync(node)))
+
+    def _end_sync(self, node: Node) -> None:
+        seqno, again = node.disk.end_sync()
+        self.note(node.node_id, "synced", seqno)
+        node.machine.persisted(seqno)
+        self._carry_out(node)
+        if again:
+            self._begin_sync(node)
+
+    def _mark_retired(self, node: Node) -> None:
+        unmarked = node.machine.raft.unmarked_retirements()
+        if node.leads and unmarked:
+            node.machine.retire(unmarked)
+            self.note(node.node_id, "retire", unmarked)
+            self._carry_out(node)
+
+    def _run(self, node: Node, act: Callable[[], None]) -> None:
+        """Do it now, when the node goes on, or never if it is dead."""
+        if not node.alive:
+            return
+        if node.stalled_until_us > self.now_us:
+            self.at(node.stalled_until_us, lambda: self._run(node, act))
+            return
+        act()
+
+    # Duties
+
+    def _carry_out(self, node: Node) -> None:
+        output = node.machine.take_output()
+        self._write(node, output)
+        self.checker.after(node.node_id, output)
+        if output.sync:
+            self._begin_sync(node)
+        for receiver, message in output.send:
+            self._transmit(node.node_id, receiver, message)
+        if output.commit is not None:
+            self.note(node.node_id, "commit", output.commit)
+        self._react(node, output)
+
+    def _write(self, node: Node, output: MachineOutput) -> None:
+        if output.truncate_after is not None:
+            self.note(node.node_id, "truncate", output.truncate_after)
+            node.disk.truncate(output.truncate_after)
+        for written in output.written:
+            node.disk.write(written.entry.seqno, written.entry.data)
+
+    def _transmit(self, sender: str, receiver_id: str, message: Message) -> None:
+        receiver = self.nodes[receiver_id]
+        if self.plan.wire:
+            message = decode_message(encode_message(message))
+        for delay_us in self.network.delays_us(sender, receiver_id):
+            self.after(delay_us, lambda: self._run(receiver, lambda: self._deliver(receiver, sender, message)))
+
+    def _react(self, node: Node, output: MachineOutput) -> None:
+        for change in output.became:
+            match change:
+                case RoleChanged(role, view, leader_id):
+                    self.note(node.node_id, "role", f"{role} of view {view}, leader {leader_id}")
+                case SignatureDue():
+                    self._begin_signing(node)
+                case RetirementChanged(retiring, phase):
+                    self.note(node.node_id, "retiring", f"{retiring} {phase}")
+                    if phase is RetirementPhase.RETIRED_COMMITTED:
+                        self.removable.setdefault(retiring, self.now_us)
+        if output.commit is not None and node.leads:
+            self.after(0, lambda: self._run(node, lambda: self._mark_retired(node)))
+
+
+def _text(detail: object) -> object:
+    if not isinstance(detail, tuple) or len(detail) != 2 or not isinstance(detail[1], Message):
+        return detail
+    sender, message = detail
+    if not isinstance(message, AppendEntries):
+        return f"{sender} {message}"
+    seqnos = _range([entry.seqno for entry in message.entries])
+    head = f"{sender} AppendEntries(view={message.view}, prev={message.prev}"
+    return f"{head}, entries={seqnos}, commit={message.commit_seqno})"
+
+
+def _range(seqnos: Sequence[int]) -> str:
+    return f"{seqnos[0]}..{seqnos[-1]}" if seqnos else "none"
