@@ -138,12 +138,13 @@ def uncompleted_retirements(tx: Tx) -> list[NodeId]:
     ]
 
 
-def set_retired_committed(tx: Tx, node_id: NodeId) -> None:
-    """Record that a retirement has committed; raises `ResourceNotFound` or `IllegalTransition`."""
-    record = _existing(tx, node_id)
-    if record["status"] != NodeStatus.RETIRED:
-        raise IllegalTransition(f"node {node_id} is {record['status']}, not Retired")
+def record_retired_committed(tx: Tx, node_id: NodeId) -> bool:
+    """Record that a node's retirement has committed; False, and nothing written, where there is nothing to record."""
+    record = find_node(tx, node_id)
+    if record is None or record["status"] != NodeStatus.RETIRED or record.get("retired_committed"):
+        return False
     put_json(tx, NODES_INFO, record | {"retired_committed": True}, node_id.encode())
+    return True
 
 
 def remove_retired(tx: Tx, node_id: NodeId) -> None:

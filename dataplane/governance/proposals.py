@@ -142,9 +142,7 @@ def submit_ballot(tx: Tx, script: Script, proposal_id: str, signed: Signed, ball
     Raises `ProposalNotFound`, `RpcError` 400 `ProposalNotOpen` or `VoteAlreadyExists`, `InternalError` when the ballot
     does not load or a script of the constitution fails.
     """
-    proposal = get(tx, proposal_id)
-    if proposal.state is not ProposalState.OPEN:
-        raise _not_open(proposal)
+    proposal = get_open(tx, proposal_id)
     earlier = proposal.ballots.get(signed.member_id)
     if earlier == ballot:
         return proposal
@@ -193,6 +191,14 @@ def get(tx: Tx, proposal_id: str) -> Proposal:
     proposal = find(tx, proposal_id)
     if proposal is None:
         raise ProposalNotFound(f"Could not find proposal {proposal_id}.")
+    return proposal
+
+
+def get_open(tx: Tx, proposal_id: str) -> Proposal:
+    """The open proposal of this id; raises `ProposalNotFound`, or `RpcError` 400 `ProposalNotOpen`."""
+    proposal = get(tx, proposal_id)
+    if proposal.state is not ProposalState.OPEN:
+        raise _not_open(proposal)
     return proposal
 
 

@@ -3,7 +3,7 @@
 const CERTIFICATE_BLOCK = /^-----BEGIN CERTIFICATE-----[\s\S]+-----END CERTIFICATE-----\s*$/;
 const PUBLIC_KEY_BLOCK = /^-----BEGIN PUBLIC KEY-----[\s\S]+-----END PUBLIC KEY-----\s*$/;
 const HEX_DIGEST = /^[0-9a-f]{64}$/;
-const HTTP_VERB = /^[A-Za-z]+$/;
+const HTTP_VERBS = ["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"];
 
 const TYPES = {
   any: (value) => value !== undefined,
@@ -97,10 +97,9 @@ function checkModules(modules) {
 }
 
 function checkEndpoint(where, verb, endpoint, moduleNames) {
-  if (!HTTP_VERB.test(verb)) throw new Error(`${where}: the verb must consist of letters`);
+  checkOneOf(verb.toUpperCase(), HTTP_VERBS, `${where}: the verb`);
   mustBe("object", endpoint, where);
-  mustBe("string", endpoint.js_module, `${where}: js_module`);
-  mustBe("string", endpoint.js_function, `${where}: js_function`);
+  for (const name of ["js_module", "js_function"]) checkPattern(endpoint[name], /./, `${where}: ${name}`, "not empty");
   checkOneOf(endpoint.mode, ["readwrite", "readonly", "historical"], `${where}: mode`);
   checkOneOf(endpoint.forwarding_required, ["sometimes", "always", "never"], `${where}: forwarding_required`);
   if (!isAbsent(endpoint.redirection_strategy)) {

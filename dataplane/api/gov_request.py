@@ -1,0 +1,52 @@
+"""What all governance endpoints check first: the `api-version` parameter and ids in the URL (node-api.md 2.3)."""
+
+import re
+from collections.abc import Callable
+from enum import StrEnum
+
+from dataplane.apps.endpoint import Context, Response, query_values
+from dataplane.errors import InvalidResourceName, RpcError
+
+_HEX_ID = re.compile(r"[0-9a-fA-F]{64}")
+
+
+class ApiVersion(StrEnum):
+    """The two versions there are."""
+
+    PREVIEW = "2023-06-01-preview"
+    V1 = "2024-07-01"
+
+
+def versioned(
+    run: Callable[[Context], Response], accepted: tuple[ApiVersion, ...] = tuple(ApiVersion)
+) -> Callable[[Context], Response]:
+    """`run` behind the check of the parameter."""
+
+    def checked(context: Context) -> Response:
+        check_version(context, accepted)
+        return run(context)
+
+    return checked
+
+
+def check_version(context: Context, accepted: tuple[ApiVersion, ...] = tuple(ApiVersion)) -> ApiVersion:
+    """The version asked for; raises `RpcError` 400 without one, or for one that this endpoint does not have."""
+    text = query_values(context.request.query).get("api-version")
+    names = ", ".join(accepted)
+    if text is None:
+        raise RpcError(
+            400, "MissingApiVersionParameter", f"The api-version query parameter is required; accepted: {names}."
+        )
+    if text not in accepted:
+        raise RpcError(
+            400, "UnsupportedApiVersionValue", f"Unsupported api-version '{text}'; the accepted versions are: {names}."
+        )
+    return ApiVersion(text)
+
+
+def hex_id(context: Context, name: str) -> str:
+    """The path parameter `name`, an id; raises `InvalidResourceName` unless it has 64 hex digits."""
+    value = context.request.params[name]
+    if not _HEX_ID.fullmatch(value):
+        raise InvalidResourceName(f"{name} {value!r} must consist of 64 hexadecimal digits.")
+    return value
