@@ -55,6 +55,10 @@ class Settings:
     retry_after_s: int = 1
     """`Retry-After` of every answer about an operation still running (control-plane.md 3.1)."""
     token_lifetime_s: int = 3_600
+    reads_per_hour: int = 12_000
+    writes_per_hour: int = 1_200
+    deletes_per_hour: int = 15_000
+    """Limits per caller, answered with 429 beyond them (control-plane.md 4.5)."""
     operation_retention_h: int = 48
     """Finished operations are kept at least this long (control-plane.md 3.2 asks for 24 h)."""
 

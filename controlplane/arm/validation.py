@@ -19,6 +19,7 @@ from controlplane.errors import ArmError, ErrorDetail
 NODE_COUNTS = (3, 5, 7, 9)
 LANGUAGE_RUNTIMES_OFFERED = ("JS",)
 CUSTOM_IMAGE = "customImage"
+APP_SOURCES_OFFERED = (CUSTOM_IMAGE,)
 MAX_MEMBERS = 100
 MAX_PEM_BYTES = 16_384
 MAX_MEMBER_TAGS_DEPTH = 8
@@ -98,13 +99,11 @@ def tag_problems(tags: Mapping[str, str]) -> list[ErrorDetail]:
     return problems
 
 
-def desired_problems(
-    desired: Mapping[str, Any], *, allow_single_node: bool, app_sources: Sequence[str]
-) -> list[ErrorDetail]:
+def desired_problems(desired: Mapping[str, Any], *, allow_single_node: bool) -> list[ErrorDetail]:
     """Check a whole desired state, defaults filled in; the keys are those of `store.tables.Instance.desired`."""
     return [
         *_node_count_problems(desired["nodeCount"], allow_single_node),
-        *_deployment_problems(desired["deploymentType"], app_sources),
+        *_deployment_problems(desired["deploymentType"]),
         *_running_state_problems(desired["runningState"]),
         *member_problems(desired["memberIdentityCertificates"]),
     ]
@@ -170,13 +169,13 @@ def _node_count_problems(count: int, allow_single_node: bool) -> list[ErrorDetai
     return [ErrorDetail("InvalidParameter", message, "properties.nodeCount")]
 
 
-def _deployment_problems(deployment: Mapping[str, Any], app_sources: Sequence[str]) -> list[ErrorDetail]:
+def _deployment_problems(deployment: Mapping[str, Any]) -> list[ErrorDetail]:
     problems = []
     if deployment["languageRuntime"] not in LANGUAGE_RUNTIMES_OFFERED:
         message = f"languageRuntime must be {' or '.join(LANGUAGE_RUNTIMES_OFFERED)}."
         problems.append(ErrorDetail("InvalidParameter", message, "properties.deploymentType.languageRuntime"))
-    if (deployment["appSourceUri"] or CUSTOM_IMAGE) not in app_sources:
-        message = f"appSourceUri must be {' or '.join(app_sources)} in this release."
+    if (deployment["appSourceUri"] or CUSTOM_IMAGE) not in APP_SOURCES_OFFERED:
+        message = f"appSourceUri must be {' or '.join(APP_SOURCES_OFFERED)} in this release."
         problems.append(ErrorDetail("InvalidParameter", message, "properties.deploymentType.appSourceUri"))
     return problems
 

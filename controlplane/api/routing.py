@@ -1,0 +1,71 @@
+"""How routes are declared: strict JSON, api-version and subscription as parameters of the contract, ARM's answers."""
+
+import json
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, NoReturn
+
+from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
+
+from controlplane.api.answers import ArmJson, NotJson
+from controlplane.api.schemas import ErrorResponse
+
+ApiVersion = Annotated[str, Query(alias="api-version", description="The version of the API.")]
+SubscriptionId = Annotated[str, Path(alias="subscriptionId", description="The subscription, a GUID.")]
+GroupName = Annotated[str, Path(alias="resourceGroupName", description="The resource group, in any casing.")]
+InstanceName = Annotated[str, Path(alias="appName", description="The instance, in any casing.")]
+
+ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": ErrorResponse, "description": "An ARM error."}}
+
+
+class ArmRequest(Request):
+    """Reads JSON as the contract means it; what is no JSON fails later, in the place of the body's checks."""
+
+    async def json(self) -> Any:
+        try:
+            return parse_json(await self.body())
+        except (ValueError, RecursionError):
+            return NotJson()
+
+
+class ArmRoute(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def read_strictly(request: Request) -> Response:
+            return await handle(ArmRequest(request.scope, request.receive))
+
+        return read_strictly
+
+
+def parse_json(body: bytes) -> Any:
+    """JSON without `NaN`, and only text that can be written again. Raises `ValueError`."""
+    value = json.loads(body, parse_constant=_refuse_constant)
+    if b"\\u" in body:
+        json.dumps(value, ensure_ascii=False).encode()  # an unpaired surrogate has no UTF-8
+    return value
+
+
+def require_api_version(_version: ApiVersion) -> None:
+    """Declares the parameter; the gate has checked it before routing."""
+
+
+def require_subscription(_subscription: SubscriptionId) -> None:
+    """Declares the parameter; the gate has checked it before routing."""
+
+
+def arm_router(*, subscription: bool) -> APIRouter:
+    """A router of resource manager routes, below a subscription or not."""
+    declared = [require_api_version, require_subscription] if subscription else [require_api_version]
+    return APIRouter(
+        route_class=ArmRoute,
+        default_response_class=ArmJson,
+        dependencies=[Depends(dependency) for dependency in declared],
+        responses=ERRORS,
+        redirect_slashes=False,
+    )
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
