@@ -1,0 +1,1 @@
+"""Attestation: what a platform says about a node, and whether a service trusts it."""
