@@ -109,7 +109,7 @@ def endpoints(node: Node, join: Callable[[Context], Response]) -> list[Endpoint]
         Endpoint(
             "DELETE", "/network/nodes/{node_id}", _bind(_delete_node, node), mode=Mode.READ_WRITE, forwarding=always
         ),
-        Endpoint("POST", "/join", join, mode=Mode.READ_WRITE, forwarding=never),
+        Endpoint("POST", "/join", join, ("any_cert",), Mode.READ_WRITE, never),
     ]
 
 

@@ -7,7 +7,7 @@ answer with, which it calls at once or, for a forwarded request, later.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from dataplane.api.auth import Peer, Unauthenticated, authenticate
@@ -88,6 +88,7 @@ class SessionState:
     interface: InterfaceRules
     forwarded: bool = False
     view: int | None = None
+    closing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,6 @@ class Pipeline:
     core: Core
     frontends: Mapping[str, RouteTable]
     app: DynamicApp | None = None
-    close_session: Callable[[int], None] = field(default=lambda session_id: None)
 
     def dispatch(self, session: SessionState, method: str, url: str, headers: Mapping[str, str], body: bytes,
                  reply: Reply) -> None:  # fmt: skip
@@ -201,7 +201,7 @@ class Pipeline:
             tx = self.core.begin()
             caller = authenticate(endpoint.authn, tx, request, peer, self.core.now)
             if session is not None and not self._same_view(session):
-                self.close_session(session.id)
+                session.closing = True
                 text = "Current view does not match the one this session was first executed in. Session is closed."
                 raise RpcError(500, "SessionConsistencyLost", text)
             response = endpoint.run(Context(tx, request, caller, self.core))

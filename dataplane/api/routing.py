@@ -1,8 +1,8 @@
 """Finding the endpoint of a request: frontends, exact paths, templates (node-api.md 1.1).
 
 The first path segment selects the frontend `gov`, `node` or `app` and is stripped; any other path belongs to the
-application as it is. An exact path wins over templates; two templates that match one request, verb included, are a fault
-of the server.
+application as it is. An exact path wins over templates; two templates that match one request, verb included, are a
+fault of the server.
 """
 
 import re

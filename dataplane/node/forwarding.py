@@ -40,7 +40,7 @@ class Forwarder:
         self._next_id = 1
 
     def send(
-        self, request: ForwardedRequest, primary: NodeId, timeout_ms: int, reply: Reply, send: Callable[[bytes], None]
+        self, request: ForwardedRequest, primary: NodeId, timeout_ms: int, reply: Reply, send: Callable[[bytes], object]
     ) -> None:
         """Send `request` to `primary` through `send` and remember whom to answer."""
         number = self._next_id

@@ -53,6 +53,10 @@ class ServiceIdentity:
     key: PrivateKey = field(repr=False)
     certificate: str
 
+    @property
+    def key_pem(self) -> str:
+        return private_pem(self.key)
+
 
 def new_serial() -> int:
     """A random certificate serial number."""

@@ -17,6 +17,7 @@ from dataplane.config import Address, JoinCommand
 from dataplane.crypto.certs import InvalidCertificate, is_issued_by, load_certificate
 from dataplane.http.tls import TlsClientContext, TlsConnection, TlsError
 from dataplane.node.identity import NodeIdentity
+from dataplane.txid import NodeId
 
 _MAX_REDIRECTS = 5
 _ANSWER_TIMEOUT_S = 10.0
@@ -39,6 +40,7 @@ class Admission:
     endorsed_certificate: str | None
     cose_issuer: str
     cose_subject: str
+    addresses: Mapping[NodeId, str]  # an extension of ours: where the nodes of the service can be reached
 
 
 async def join_service(
@@ -89,6 +91,7 @@ def _admission(network: Mapping[str, Any]) -> Admission:
         endorsed_certificate=network.get("endorsed_certificate"),
         cose_issuer=cose.get("issuer", ""),
         cose_subject=cose.get("subject", ""),
+        addresses=dict(network.get("node_to_node_addresses") or {}),
     )
 
 

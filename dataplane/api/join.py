@@ -1,0 +1,172 @@
+"""`POST /node/join`: a node presents its evidence and is recorded, trusted at once or Pending (node-api.md 6.4)."""
+
+import base64
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from dataplane.apps.endpoint import Context, Response, json_response
+from dataplane.attestation.registry import verify_join_evidence
+from dataplane.crypto.certs import (
+    InvalidCertificate,
+    csr_public_key,
+    endorse_node_csr,
+    load_certificate,
+    public_key_of,
+)
+from dataplane.crypto.keys import key_id, public_pem, spki_der
+from dataplane.errors import InternalError, InvalidInput, RpcError
+from dataplane.governance.host_calls import ServiceOps
+from dataplane.governance.nodes import (
+    NodeDescription,
+    NodeStatus,
+    add_node,
+    check_can_join,
+    endorsed_certificate,
+    find_node,
+)
+from dataplane.governance.service import ServiceStatus, service_info
+from dataplane.kv.tables import NODES_VIRTUAL_HOST_DATA, NODES_VIRTUAL_MEASUREMENTS, load_json
+from dataplane.kv.tx import Tx
+from dataplane.txid import NodeId
+
+_TRUSTED_AT_ONCE = frozenset({ServiceStatus.OPENING, ServiceStatus.RECOVERING})
+
+
+class JoinTarget(Protocol):
+    """What this endpoint needs of the node."""
+
+    @property
+    def is_primary(self) -> bool: ...
+    def primary_address(self, interface: str | None) -> str | None: ...
+    def admission(self) -> Mapping[str, Any]:
+        """The part of `network_info` every trusted node is given: identity, ledger secrets, addresses."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A joiner, as its certificate and its request describe it."""
+
+    description: NodeDescription
+    not_before: datetime
+    validity_days: int
+    public_key_der: bytes
+
+
+def join_endpoint(node: JoinTarget, ops: ServiceOps) -> Callable[[Context], Response]:
+    """The endpoint's function, for the policy `any_cert`: the joiner is known by its TLS key."""
+
+    def run(context: Context) -> Response:
+        assert context.caller is not None, "the endpoint's policy demands a certificate"
+        assert context.caller.cert_pem is not None
+        return _join(context, node, ops, _candidate(context.request.body, context.caller.cert_pem))
+
+    return run
+
+
+def _join(context: Context, node: JoinTarget, ops: ServiceOps, candidate: _Candidate) -> Response:
+    tx = context.tx
+    status = ServiceStatus(service_info(tx)["status"])
+    record = find_node(tx, candidate.description.id)
+    if record is not None and record["status"] == NodeStatus.TRUSTED:
+        return _trusted(tx, node, candidate.description.id)
+    if not node.is_primary:
+        return _to_primary(node)
+    if record is None:
+        check_can_join(tx, candidate.description)
+        _check_evidence(tx, candidate)
+    if status in _TRUSTED_AT_ONCE:
+        return _trust_now(tx, node, ops, candidate)
+    if record is None:
+        add_node(tx, candidate.description, NodeStatus.PENDING)
+    return json_response({"node_status": NodeStatus.PENDING, "node_id": candidate.description.id})
+
+
+def _trust_now(tx: Tx, node: JoinTarget, ops: ServiceOps, candidate: _Candidate) -> Response:
+    csr = candidate.description.csr_pem
+    if csr is None:
+        raise InvalidInput("A certificate signing request is needed.")
+    certificate = endorse_node_csr(
+        ops.service_key,
+        service_info(tx)["cert"],
+        csr,
+        ops.new_serial(),
+        candidate.not_before,
+        candidate.validity_days,
+    )
+    add_node(
+        tx,
+        candidate.description,
+        NodeStatus.TRUSTED,
+        ledger_secret_seqno=ops.latest_ledger_secret().version,
+        endorsed_certificate_pem=certificate,
+    )
+    return _trusted(tx, node, candidate.description.id)
+
+
+def _trusted(tx: Tx, node: JoinTarget, node_id: NodeId) -> Response:
+    network = {
+        "public_only": False,
+        "last_recovered_signed_idx": 0,
+        "service_status": service_info(tx)["status"],
+        "endorsed_certificate": endorsed_certificate(tx, node_id),
+        **node.admission(),
+    }
+    return json_response({"node_status": NodeStatus.TRUSTED, "node_id": node_id, "network_info": network})
+
+
+def _to_primary(node: JoinTarget) -> Response:
+    address = node.primary_address(None)
+    if address is None:
+        raise InternalError("The primary is unknown.")
+    error = {"code": "NodeCannotHandleRequest", "message": "Node is not primary; cannot handle write"}
+    return json_response({"error": error}, 308, {"location": f"https://{address}/node/join"})
+
+
+def _check_evidence(tx: Tx, candidate: _Candidate) -> None:
+    reason = verify_join_evidence(
+        candidate.description.quote_info,
+        candidate.public_key_der,
+        trusted_measurements=[key.decode() for key, _ in tx.items(NODES_VIRTUAL_MEASUREMENTS)],
+        trusted_host_data=[key.decode() for key, _ in tx.items(NODES_VIRTUAL_HOST_DATA)],
+    )
+    if reason is not None:
+        raise RpcError(401, "InvalidQuote", reason)
+
+
+def _candidate(body: bytes, certificate_pem: str) -> _Candidate:
+    try:
+        request = load_json(body)
+        certificate = load_certificate(certificate_pem)
+        key = public_key_of(certificate)
+        csr = request.get("certificate_signing_request")
+        if csr is not None and key_id(csr_public_key(csr)) != key_id(key):
+            raise RpcError(400, "CSRPublicKeyInvalid", "Public key in CSR does not match TLS public key.")
+        validity = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+        return _Candidate(
+            _description(request, key_id(key), public_pem(key), csr),
+            certificate.not_valid_before_utc.astimezone(UTC),
+            validity.days + 1,
+            spki_der(key),
+        )
+    except InvalidCertificate as error:
+        raise InvalidInput(f"The certificate or its signing request cannot be read: {error}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidInput(f"The join request is malformed: {error!r}") from error
+
+
+def _description(request: Mapping[str, Any], node_id: NodeId, public_key: str, csr: str | None) -> NodeDescription:
+    network, quote = request["node_info_network"], request["quote_info"]
+    evidence = load_json(base64.b64decode(quote["quote"], validate=True))
+    return NodeDescription(
+        id=node_id,
+        node_to_node_interface=network["node_to_node_interface"],
+        rpc_interfaces=network["rpc_interfaces"],
+        quote_info=quote,
+        measurement=str(evidence["measurement"]).encode(),
+        public_key_pem=public_key,
+        encryption_public_key_pem=request["public_encryption_key"],
+        csr_pem=csr,
+        data=request.get("node_data"),
+    )

@@ -1,0 +1,383 @@
+"""The shell around one replica: the loop that carries out its duties, in their order.
+
+One event loop owns the replica, so there are no locks. Inputs (requests, messages, ticks, finished syncs) change the
+replica and ask for one pump at the end of the loop's turn; `_pump` then truncates, writes, starts a sync, sends, and
+acts on commits, so that many transactions of one turn travel together. Only fdatasync runs in a thread.
+
+Crash notes: frames are written before messages leave, acknowledgements name synced entries only. A failed write or sync
+leaves the disk unknown, so the node stops (decisions.md 14).
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dataplane.api.node import Version
+from dataplane.api.pipeline import ForwardedRequest, NotPrimary, Pipeline, Reply
+from dataplane.config import Config
+from dataplane.consensus.configuration import RetirementPhase
+from dataplane.consensus.output import Became, RetirementChanged, RoleChanged
+from dataplane.consensus.raft import NotLeader
+from dataplane.consensus.wire import MalformedMessage, decode_message, encode_message
+from dataplane.errors import RpcError
+from dataplane.governance.nodes import record_retired_committed
+from dataplane.kv.tables import (
+    NODES_ENDORSED_CERTIFICATES,
+    NODES_INFO,
+    SERVICE_INFO,
+    get_json,
+)
+from dataplane.kv.tx import Tx
+from dataplane.ledger.files import LedgerFailed, LedgerFiles
+from dataplane.node.channels import Channels
+from dataplane.node.forwarding import (
+    Forwarder,
+    MalformedForward,
+    decode_request,
+    encode_response,
+)
+from dataplane.node.identity import NodeIdentity
+from dataplane.node.lifecycle import NodeState, advance
+from dataplane.node.service_ops import NodeServiceOps
+from dataplane.replica import Duties, Replica
+from dataplane.txid import NodeId, TxID, TxStatus
+
+CONSENSUS, FORWARDED_REQUEST, FORWARDED_ANSWER = 1, 2, 3
+"""Kinds of node-to-node messages."""
+
+_log = logging.getLogger("node")
+
+
+class Node:
+    """One node of a service: replica, ledger, channels and clock, and what endpoints may ask of them."""
+
+    def __init__(
+        self,
+        config: Config,
+        identity: NodeIdentity,
+        rpc_interfaces: Mapping[str, object],
+        version: Version,
+        ops: NodeServiceOps,
+        stop: Callable[[str], None],
+    ) -> None:
+        self._config = config
+        self.identity = identity
+        self.node_id = identity.id
+        self.self_signed_certificate = identity.self_signed_certificate
+        self.rpc_interfaces = rpc_interfaces
+        self.version = version
+        self._ops = ops
+        self._stop = stop
+        self._loop = asyncio.get_running_loop()
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="ledger-sync")
+        self._forwarder = Forwarder(self._loop)
+        self._state = NodeState.UNINITIALIZED
+        self.stop_notice = False
+        self.startup_seqno = 0
+        self._gov_open = False
+        self._app_open = False
+        self._pump_due = False
+        self._syncing = False
+        self._sync_again = False
+        self._sync_cap: int | None = None  # what a truncation during a sync leaves of its result
+        self._since_signature_ms = 0.0
+        self._last_tick = time.monotonic()
+        self._seen_versions: tuple[int, int, int] = (0, 0, 0)
+        self.session_metrics: Callable[[], Mapping[str, object]] = dict
+        self.js_metrics: Callable[[], Mapping[str, object]] = dict
+        self.on_endorsed: Callable[[str], None] = lambda certificate: None
+        self.admission: Callable[[], Mapping[str, Any]] = dict
+
+    def attach(self, replica: Replica, ledger: LedgerFiles, channels: Channels, pipeline: Pipeline) -> None:
+        """Give the node its parts and start its clock."""
+        self.replica = replica
+        self._ledger = ledger
+        self._channels = channels
+        self._pipeline = pipeline
+        self._loop.call_later(self._config.tick_interval_ms / 1000, self._tick)
+
+    def advance(self, target: NodeState) -> None:
+        """Move to another state of the contract's table."""
+        self._state = advance(self._state, target)
+        _log.info("Node %s is now %s", self.node_id, target.value)
+
+    async def close(self) -> None:
+        """Stop: flush the ledger and wait for a running sync."""
+        await self._loop.run_in_executor(self._disk, self._ledger.close)
+        self._disk.shutdown()
+
+    # What endpoints may ask (NodeView, api.node.Node)
+
+    @property
+    def state(self) -> str:
+        return self._state.value
+
+    @property
+    def is_primary(self) -> bool:
+        return self.replica.is_leader
+
+    @property
+    def primary_id(self) -> NodeId | None:
+        return self.replica.raft.leader_id
+
+    @property
+    def current_view(self) -> int:
+        return self.replica.raft.view
+
+    @property
+    def last_signed_seqno(self) -> int:
+        return self.replica.last_signed_seqno
+
+    def status(self, txid: TxID) -> TxStatus:
+        return self.replica.raft.status(txid)
+
+    def commit_txid(self) -> TxID:
+        return self.replica.raft.commit_txid
+
+    def view_history(self) -> Sequence[int]:
+        return self.replica.raft.view_history
+
+    def view_of(self, seqno: int) -> int | None:
+        return self.replica.raft.view_at(seqno) or None
+
+    def root_at(self, seqno: int) -> bytes | None:
+        return self.replica.root_at(seqno)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def random_bytes(self, count: int) -> bytes:
+        return secrets.token_bytes(count)
+
+    def consensus_details(self) -> Mapping[str, object]:
+        return self.replica.raft.details()
+
+    def memory(self) -> Mapping[str, int]:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return {
+            "max_total_heap_size": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+            "current_allocated_heap_size": pages * os.sysconf("SC_PAGE_SIZE"),
+            "peak_allocated_heap_size": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
+
+    def chunk_with(self, seqno: int) -> Path | None:
+        path = self._ledger.chunk_with(seqno)
+        return path if path is not None and path.name.endswith(".committed") else None
+
+    def chunk_path(self, name: str) -> Path | None:
+        return next((path for path in self._ledger.committed_chunks() if path.name == name), None)
+
+    def primary_address(self, interface: str | None) -> str | None:
+        """The primary's published address of `interface`, by default of its first one."""
+        record = get_json(self.begin(), NODES_INFO, (self.primary_id or "").encode())
+        if record is None:
+            return None
+        interfaces = record["rpc_interfaces"]
+        chosen = interfaces.get(interface or min(interfaces))
+        return None if chosen is None else str(chosen["published_address"])
+
+    # What the pipeline asks (Core)
+
+    def begin(self) -> Tx:
+        return self.replica.begin()
+
+    def submit(self, tx: Tx) -> TxID:
+        try:
+            txid = self.replica.submit(tx)
+        except NotLeader as error:
+            raise NotPrimary from error
+        if self._ops.wants_chunk(tx):
+            self.replica.request_chunk()
+        if self.replica.unsigned_count >= self._config.signature_tx_count:
+            self._sign()
+        self.wake()
+        return txid
+
+    def txid_at(self, seqno: int) -> TxID:
+        return self.replica.txid_at(seqno)
+
+    def is_frontend_open(self, name: str) -> bool:
+        return name == "node" or (self._gov_open if name == "gov" else self._app_open)
+
+    def is_overloaded(self) -> bool:
+        limit = self._config.max_uncommitted_tx_count
+        raft = self.replica.raft
+        return bool(limit) and self.is_primary and raft.last_seqno - raft.commit_seqno >= limit
+
+    def forward(self, request: ForwardedRequest, timeout_ms: int, reply: Reply) -> None:
+        primary = self.primary_id
+        if primary is None or primary == self.node_id:
+            raise RpcError(503, "InternalError", "RPC could not be forwarded: the primary is unknown.")
+        if not self._has_channel_to(primary):
+            raise RpcError(503, "InternalError", "RPC could not be forwarded: no channel to the primary.")
+        self._forwarder.send(
+            request,
+            primary,
+            timeout_ms,
+            reply,
+            lambda payload: self._channels.send(primary, FORWARDED_REQUEST, payload),
+        )
+
+    def _has_channel_to(self, node_id: NodeId) -> bool:
+        return node_id in self._channels.connected()
+
+    def report(self, error: Exception) -> None:
+        _log.warning("unexpected exception in a request", exc_info=error)
+
+    # Inputs
+
+    def on_message(self, sender: NodeId, kind: int, payload: bytes) -> None:
+        """A message of another node, whose identity the channel has established."""
+        try:
+            if kind == CONSENSUS:
+                self.replica.receive(sender, decode_message(payload))
+            elif kind == FORWARDED_REQUEST:
+                number, request = decode_request(payload)
+                answer = self._pipeline.execute_forwarded(request)
+                self._channels.send(sender, FORWARDED_ANSWER, encode_response(number, answer))
+            elif kind == FORWARDED_ANSWER:
+                self._forwarder.answer(payload)
+        except (MalformedMessage, MalformedForward) as error:
+            _log.info("dropped a message of node %s: %s", sender, error)
+        self.wake()
+
+    def wake(self) -> None:
+        """Carry out the replica's duties at the end of this turn of the loop."""
+        if not self._pump_due:
+            self._pump_due = True
+            self._loop.call_soon(self._pump)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        elapsed_ms = (now - self._last_tick) * 1000
+        self._loop.call_later(self._config.tick_interval_ms / 1000, self._tick)
+        if elapsed_ms < 1:
+            return
+        self._last_tick = now
+        self.replica.tick(int(elapsed_ms))
+        self._since_signature_ms += elapsed_ms
+        if self._signature_wanted():
+            self._sign()
+        self.wake()
+
+    def _signature_wanted(self) -> bool:
+        if not self.is_primary:
+            return False
+        timed_out = self._since_signature_ms >= self._config.signature_delay_ms
+        return self.replica.signature_due or (timed_out and self.replica.unsigned_count > 0)
+
+    def _sign(self) -> None:
+        self.replica.sign()
+        self._since_signature_ms = 0.0
+
+    # Duties
+
+    def _pump(self) -> None:
+        self._pump_due = False
+        duties = self.replica.take_duties()
+        try:
+            self._write(duties)
+        except LedgerFailed as error:
+            self._stop(f"the ledger cannot be written: {error}")
+            return
+        if duties.sync:
+            self._start_sync()
+        encoded: dict[int, bytes] = {}
+        for peer, message in duties.send:
+            payload = encoded.get(id(message)) or encode_message(message)
+            encoded[id(message)] = payload
+            self._channels.send(peer, CONSENSUS, payload)
+        if duties.refused is not None:
+            _log.warning("refused an entry of the primary, %s", duties.refused)
+        if duties.commit is not None:
+            self._ledger.commit(duties.commit)
+            self._on_commit()
+        for change in duties.became:
+            self._on_change(change)
+
+    def _write(self, duties: Duties) -> None:
+        if duties.truncate_after is not None:
+            self._ledger.truncate(duties.truncate_after)
+            if self._syncing:
+                self._sync_cap = min(duties.truncate_after, self._sync_cap or duties.truncate_after)
+        for frame in duties.write:
+            self._ledger.append(frame.data, frame.seqno)
+
+    def _start_sync(self) -> None:
+        if self._syncing:
+            self._sync_again = True
+            return
+        self._syncing = True
+        self._sync_cap = None
+        self._loop.run_in_executor(self._disk, self._ledger.sync).add_done_callback(self._synced)
+
+    def _synced(self, done: "asyncio.Future[int]") -> None:
+        self._syncing = False
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is not None:
+            self._stop(f"the ledger cannot be synced: {error}")
+            return
+        seqno = done.result()
+        self.replica.persisted(seqno if self._sync_cap is None else min(seqno, self._sync_cap))
+        if self._sync_again:
+            self._sync_again = False
+            self._start_sync()
+        self.wake()
+
+    def _on_commit(self) -> None:
+        """Act on what is now committed: own certificate, open service, finished retirements."""
+        tx = self.replica.store.begin_at_committed()
+        tables = self.replica.store.committed_tables()
+        watched = (NODES_ENDORSED_CERTIFICATES, SERVICE_INFO, NODES_INFO)
+        versions = tuple(tables[name].version if name in tables else 0 for name in watched)
+        if versions == self._seen_versions:
+            return
+        certificates, service, _ = self._seen_versions
+        self._seen_versions = (versions[0], versions[1], versions[2])
+        if versions[0] != certificates:
+            self._take_endorsed_certificate(tx.get(NODES_ENDORSED_CERTIFICATES, self.node_id.encode()))
+        if versions[1] != service and not self._app_open:
+            info = get_json(tx, SERVICE_INFO)
+            self._app_open = info is not None and info["status"] == "Open"
+            if self._app_open:
+                _log.info("Service is open")
+
+    def _take_endorsed_certificate(self, certificate: bytes | None) -> None:
+        if certificate is None:
+            return
+        self.identity.endorsed_certificate = certificate.decode()
+        self._gov_open = True
+        self.on_endorsed(self.identity.endorsed_certificate)
+
+    def _on_change(self, change: Became) -> None:
+        match change:
+            case RoleChanged():
+                _log.info("%s in view %s, primary is %s", change.role.value, change.view, change.leader_id)
+            case RetirementChanged(phase=RetirementPhase.COMPLETED) if self.is_primary:
+                self._record_retirement(change.node_id)
+            case RetirementChanged(phase=RetirementPhase.COMPLETED, node_id=self.node_id):
+                _log.info("This node is retired")
+            case _:
+                pass
+        if isinstance(change, RoleChanged) and self.is_primary:
+            for node_id, phase in self.replica.raft.retirements().items():
+                if phase is RetirementPhase.COMPLETED:
+                    self._record_retirement(node_id)
+
+    def _record_retirement(self, node_id: NodeId) -> None:
+        """The primary's own transaction: the retirement of `node_id` is committed (node-api.md 6.5)."""
+        tx = self.begin()
+        if record_retired_committed(tx, node_id):
+            with contextlib.suppress(NotPrimary):
+                self.submit(tx)

@@ -1,0 +1,57 @@
+"""What governance may ask of this node: keys, secrets, clock, randomness, a new ledger chunk (`ServiceOps`)."""
+
+import logging
+import secrets
+from datetime import UTC, datetime
+
+from dataplane.crypto.keys import PrivateKey
+from dataplane.errors import RpcError
+from dataplane.governance.host_calls import LatestSecret
+from dataplane.kv.tx import Tx
+from dataplane.ledger.secrets import LedgerSecrets
+from dataplane.node.identity import ServiceIdentity, new_serial
+
+_LEVELS = {"info": logging.INFO, "warn": logging.INFO, "error": logging.WARNING}
+_log = logging.getLogger("js")
+
+
+class NodeServiceOps:
+    """One node's answer to governance. The service identity is known once this node started or joined."""
+
+    def __init__(self, ledger_secrets: LedgerSecrets) -> None:
+        self._ledger_secrets = ledger_secrets
+        self.service: ServiceIdentity | None = None
+        self._chunk_wanted_by: Tx | None = None
+
+    @property
+    def service_key(self) -> PrivateKey:
+        assert self.service is not None, "governance runs on nodes that are part of a service"
+        return self.service.key
+
+    def latest_ledger_secret(self) -> LatestSecret:
+        *_, (version, key) = self._ledger_secrets
+        return LatestSecret(version, key)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def draw(self) -> int:
+        return secrets.randbits(64)
+
+    def new_serial(self) -> int:
+        return new_serial()
+
+    def request_chunk(self, tx: Tx) -> None:
+        self._chunk_wanted_by = tx
+
+    def request_snapshot(self, tx: Tx) -> None:
+        raise RpcError(501, "NotImplemented", "Snapshots are not served yet.")
+
+    def log(self, level: str, text: str) -> None:
+        _log.log(_LEVELS.get(level, logging.INFO), "%s", text)
+
+    def wants_chunk(self, tx: Tx) -> bool:
+        """Whether `tx`, which just took effect, asked for a chunk; asked once."""
+        wanted = self._chunk_wanted_by is tx
+        self._chunk_wanted_by = None
+        return wanted

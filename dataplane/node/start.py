@@ -1,0 +1,411 @@
+"""Putting a node together: identity, listeners, replica, then a new service or an existing one (node-api.md 6.3, 6.4).
+
+Files in the order launchers wait for them (drop-in.md 3.2): node certificate, addresses, and for a new service its
+certificate. A joiner answers `/node` on its `Node` interfaces while it waits to be trusted.
+"""
+
+import json
+import logging
+import os
+import re
+import secrets
+import sys
+from base64 import b64encode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from dataplane.api import common, gov
+from dataplane.api import node as node_api
+from dataplane.api.auth import Peer
+from dataplane.api.join import join_endpoint
+from dataplane.api.pipeline import InterfaceRules, Pipeline, SessionState
+from dataplane.api.routing import FRONTENDS, RouteTable
+from dataplane.apps.endpoint import Response
+from dataplane.apps.js_generic import JsApp, js_metrics
+from dataplane.attestation.platform import Claims, Evidence
+from dataplane.attestation.registry import VIRTUAL, load_platform
+from dataplane.config import Address, Authority, Config, Interface, JoinCommand, MemberFiles, StartCommand
+from dataplane.consensus.log import Entry
+from dataplane.consensus.raft import Raft, Settings
+from dataplane.crypto.certs import endorse_node_csr, is_issued_by, load_certificate
+from dataplane.crypto.keys import load_private_key, public_pem
+from dataplane.governance.members import NewMember
+from dataplane.governance.nodes import NodeDescription, NodeStatus, find_node
+from dataplane.governance.service import Genesis, write_genesis
+from dataplane.http.message import HttpRequest, HttpResponse
+from dataplane.http.protocol import Session
+from dataplane.http.server import HttpServer
+from dataplane.js.quickjs import ENGINE_VERSION
+from dataplane.kv.writeset import WriteSet
+from dataplane.ledger.chunk import Chunker
+from dataplane.ledger.files import LedgerFiles
+from dataplane.ledger.secrets import LedgerSecrets
+from dataplane.ledger.signatures import build_signature
+from dataplane.node.channels import Channels
+from dataplane.node.history import History
+from dataplane.node.identity import (
+    ServiceIdentity,
+    new_node_identity,
+    new_serial,
+    new_service_identity,
+    published_hosts,
+)
+from dataplane.node.join import Admission, join_service
+from dataplane.node.lifecycle import NodeState
+from dataplane.node.node import Node
+from dataplane.node.service_ops import NodeServiceOps
+from dataplane.replica import Replica
+from dataplane.txid import NodeId, TxID
+
+_SECRET_SIZE = 32
+_log = logging.getLogger("node")
+
+
+class StartFailed(Exception):
+    """The node cannot start; the text is what an operator must see."""
+
+
+@dataclass(slots=True)
+class RunningNode:
+    """A started node, for the host to stop."""
+
+    node: Node
+    server: HttpServer
+    channels: Channels
+
+    async def close(self) -> None:
+        """Stop listening, then flush and close the ledger."""
+        await self.server.close()
+        await self.channels.close()
+        await self.node.close()
+
+
+async def start_node(
+    config: Config, version: str, write: Callable[[str, str], None], stop: Callable[[str], None]
+) -> RunningNode:
+    """Start as `config` says. `write(path, content)` leaves files for the launcher; `stop(reason)` ends the process.
+
+    Returns when the node is part of a service. Raises `StartFailed` or `JoinFailed`.
+    """
+    return await _Starter(config, version, write, stop).run()
+
+
+class _Starter:
+    """The steps of one start; what they make is kept in attributes for the steps that follow."""
+
+    def __init__(
+        self, config: Config, version: str, write: Callable[[str, str], None], stop: Callable[[str], None]
+    ) -> None:
+        self._config = config
+        self._version = node_api.Version(version, ENGINE_VERSION)
+        self._write = write
+        self._stop = stop
+        self._secrets = LedgerSecrets()
+        self._ops = NodeServiceOps(self._secrets)
+        self._cose = ("", "")
+        self._known_addresses: dict[NodeId, str] = {}
+        self._pipeline: Pipeline | None = None
+        # The file that was started; a symbolic link stands for what it leads to (drop-in.md 3.1).
+        self._platform = load_platform(VIRTUAL, Path(sys.argv[0]).resolve())
+        self._rules = {interface.name: _rules(interface) for interface in config.interfaces}
+
+    async def run(self) -> RunningNode:
+        self._check_ledger_directory()
+        now = datetime.now(UTC)
+        self._identity = new_node_identity(self._config.node_certificate, published_hosts(self._config), now)
+        self._write(self._config.output_files.node_certificate_file, self._identity.self_signed_certificate)
+        await self._listen()
+        node = self._assemble()
+        running = RunningNode(node, self._server, self._channels)
+        node.advance(NodeState.INITIALIZED)
+        if isinstance(self._config.command, StartCommand):
+            self._start_service(self._config.command, now)
+        else:
+            await self._join_service(self._config.command)
+        return running
+
+    def _check_ledger_directory(self) -> None:
+        directory = Path(self._config.ledger_directory)
+        if directory.exists() and any(directory.iterdir()):
+            raise StartFailed(f"On start, ledger directory should not exist or be empty ({directory})")
+
+    async def _listen(self) -> None:
+        """Open all listeners, so that every port is known."""
+        config = self._config
+        self._server = HttpServer(self._dispatch, idle_timeout_ms=config.idle_connection_timeout_ms)
+        self._rpc_interfaces: dict[str, dict[str, object]] = {}
+        addresses: dict[str, str] = {}
+        try:
+            for interface in config.interfaces:
+                bound = await self._server.listen(interface)
+                self._rpc_interfaces[interface.name] = _resolved(interface, bound)
+                addresses[interface.name] = str(bound)
+            self._server.set_certificate(Authority.NODE, self._identity.self_signed_certificate, self._identity.key_pem)
+            self._channels = Channels(
+                certificate_pem=self._identity.self_signed_certificate,
+                key_pem=self._identity.key_pem,
+                may_talk=self._may_talk,
+                address_of=self._address_of,
+                on_message=lambda sender, kind, payload: self._node.on_message(sender, kind, payload),
+                source_host=config.node_client_interface,
+            )
+            bound = await self._channels.listen(config.node_to_node_bind)
+        except OSError as error:
+            raise StartFailed(f"cannot listen: {error}") from error
+        published = config.node_to_node_published
+        self._node_to_node = {
+            "bind_address": str(bound),
+            "published_address": str(Address(published.host, published.port or bound.port)),
+        }
+        files = config.output_files
+        if files.node_to_node_address_file:
+            self._write(files.node_to_node_address_file, json.dumps({"node_to_node_interface": str(bound)}))
+        if files.rpc_addresses_file:
+            self._write(files.rpc_addresses_file, json.dumps(addresses))
+
+    def _assemble(self) -> Node:
+        config = self._config
+        node = Node(config, self._identity, self._rpc_interfaces, self._version, self._ops, self._stop)
+        self._node = node
+        self._ledger = LedgerFiles(Path(config.ledger_directory))
+        begin = Raft.start if isinstance(config.command, StartCommand) else Raft.join
+        raft = begin(
+            node_id=self._identity.id,
+            settings=Settings(
+                election_timeout_ms=config.election_timeout_ms, message_timeout_ms=config.message_timeout_ms
+            ),
+            draw=lambda low, high: low + secrets.randbelow(high - low + 1),
+            read=self._read_entries,
+        )
+        self._replica = Replica(raft=raft, secrets=self._secrets, chunker=Chunker(config.chunk_size), sign=self._sign)
+        history = History(self._replica, self._ledger)
+        app = JsApp(RouteTable, console=self._ops.log, log_metrics=logging.getLogger("js").info)
+        declared = {
+            "node": node_api.endpoints(node, join_endpoint(node, self._ops)),
+            "gov": gov.endpoints(self._ops),
+            "app": [],
+        }
+        tables = {name: RouteTable(common.endpoints(name, declared[name], history.receipt)) for name in FRONTENDS}
+        self._pipeline = Pipeline(node, tables, app)
+        node.session_metrics = self._server.metrics
+        node.js_metrics = lambda: js_metrics(node.begin())
+        node.on_endorsed = self._present
+        node.admission = self._admission
+        node.attach(self._replica, self._ledger, self._channels, self._pipeline)
+        return node
+
+    # A new service
+
+    def _start_service(self, command: StartCommand, now: datetime) -> None:
+        days = command.initial_service_certificate_validity_days
+        service = new_service_identity(command.service_subject_name, now, days)
+        self._take_service(service, (command.cose_issuer, command.cose_subject))
+        self._secrets.add(1, secrets.token_bytes(_SECRET_SIZE))
+        self._identity.endorsed_certificate = endorse_node_csr(
+            service.key,
+            service.certificate,
+            self._identity.certificate_signing_request,
+            new_serial(),
+            now,
+            self._config.node_certificate.initial_validity_days,
+        )
+        self._channels.set_certificate(self._identity.endorsed_certificate, self._identity.key_pem)
+        tx = self._replica.begin()
+        write_genesis(tx, self._genesis(command, service))
+        self._replica.submit(tx)
+        self._replica.sign()
+        self._write(self._config.service_certificate_file, service.certificate)
+        self._node.wake()
+        self._node.advance(NodeState.PART_OF_NETWORK)
+
+    def _genesis(self, command: StartCommand, service: ServiceIdentity) -> Genesis:
+        assert self._identity.endorsed_certificate is not None
+        configuration = command.service_configuration
+        evidence = self._attest()
+        claims = self._claims(evidence)
+        return Genesis(
+            service_cert_pem=service.certificate,
+            members=[_read_member(member) for member in command.members],
+            constitution="\n".join(_read(path) for path in command.constitution_files),
+            node=self._description(evidence),
+            node_cert_pem=self._identity.endorsed_certificate,
+            recovery_threshold=configuration.recovery_threshold,
+            maximum_node_certificate_validity_days=configuration.maximum_node_certificate_validity_days,
+            maximum_service_certificate_validity_days=configuration.maximum_service_certificate_validity_days,
+            service_data=_read_json(self._config.service_data_json_file),
+            virtual_measurement=claims.measurement,
+            virtual_host_data=claims.host_data,
+        )
+
+    def _description(self, evidence: Evidence) -> NodeDescription:
+        identity = self._identity
+        return NodeDescription(
+            id=identity.id,
+            node_to_node_interface=self._node_to_node,
+            rpc_interfaces=self._rpc_interfaces,
+            quote_info=evidence.to_json(),
+            measurement=self._claims(evidence).measurement.encode(),
+            public_key_pem=public_pem(identity.key.public_key()),
+            encryption_public_key_pem=identity.encryption_public_key,
+            csr_pem=identity.certificate_signing_request,
+            data=_read_json(self._config.node_data_json_file),
+        )
+
+    def _attest(self) -> Evidence:
+        report_data = sha256(self._identity.public_key_der).digest()
+        evidence = self._platform.attest(report_data)
+        pid = os.getpid()
+        self._write(f"ccf_virtual_attestation.{pid}.measurement", self._claims(evidence).measurement)
+        self._write(f"ccf_virtual_attestation.{pid}.attestation", evidence.quote.decode())
+        return evidence
+
+    def _claims(self, evidence: Evidence) -> Claims:
+        """What our own evidence says; the first node of a service is trusted by it."""
+        return self._platform.verify(evidence, datetime.now(UTC))
+
+    # An existing one
+
+    async def _join_service(self, command: JoinCommand) -> None:
+        self._node.advance(NodeState.PENDING)
+        certificate = _read(self._config.service_certificate_file)
+        admission = await join_service(command, self._identity, certificate, self._join_request())
+        self._take_admission(admission)
+        self._node.advance(NodeState.PART_OF_NETWORK)
+
+    def _join_request(self) -> dict[str, object]:
+        identity = self._identity
+        return {
+            "node_info_network": {
+                "node_to_node_interface": self._node_to_node,
+                "rpc_interfaces": self._rpc_interfaces,
+            },
+            "quote_info": self._attest().to_json(),
+            "public_encryption_key": identity.encryption_public_key,
+            "startup_seqno": None,
+            "certificate_signing_request": identity.certificate_signing_request,
+            "node_data": _read_json(self._config.node_data_json_file),
+        }
+
+    def _take_admission(self, admission: Admission) -> None:
+        service = ServiceIdentity(load_private_key(admission.service_key_pem), admission.service_certificate)
+        for version, key in sorted(admission.ledger_secrets.items()):
+            self._secrets.add(version, key)
+        self._known_addresses = dict(admission.addresses)
+        if admission.endorsed_certificate is not None:
+            self._identity.endorsed_certificate = admission.endorsed_certificate
+            self._channels.set_certificate(admission.endorsed_certificate, self._identity.key_pem)
+        self._take_service(service, (admission.cose_issuer, admission.cose_subject))
+        self._channels.maintain(admission.addresses)
+
+    # What the parts ask of each other
+
+    def _take_service(self, service: ServiceIdentity, cose: tuple[str, str]) -> None:
+        self._ops.service = service
+        self._cose = cose
+
+    def _sign(self, txid: TxID, root: bytes, tree_bytes: bytes) -> WriteSet:
+        assert self._ops.service is not None
+        assert self._identity.endorsed_certificate is not None
+        return build_signature(
+            txid,
+            root,
+            node_id=self._identity.id,
+            node_key=self._identity.key,
+            node_cert_pem=self._identity.endorsed_certificate,
+            service_key=self._ops.service.key,
+            issuer=self._cose[0],
+            subject=self._cose[1],
+            issued_at_s=int(datetime.now(UTC).timestamp()),
+            tree_bytes=tree_bytes,
+        )
+
+    def _read_entries(self, first: int, last: int) -> Sequence[Entry]:
+        return self._replica.entries(self._ledger.read(first, last), first)
+
+    def _admission(self) -> Mapping[str, Any]:
+        service = self._ops.service
+        assert service is not None
+        addresses = self._replica.raft.addresses()
+        return {
+            "identity": {"cert": service.certificate, "priv_key": service.key_pem},
+            "ledger_secrets": [[version, {"raw_key": b64encode(key).decode()}] for version, key in self._secrets],
+            "cose_signatures_config": {"issuer": self._cose[0], "subject": self._cose[1]},
+            "node_to_node_addresses": addresses,
+        }
+
+    def _may_talk(self, node_id: NodeId, certificate_pem: str) -> bool:
+        """A peer shows a certificate that our service endorsed, and has not finished its retirement."""
+        service = self._ops.service
+        if service is None or not is_issued_by(
+            load_certificate(certificate_pem), load_certificate(service.certificate)
+        ):
+            return False
+        record = find_node(self._replica.begin(), node_id)
+        if record is None:
+            return node_id in self._known_addresses
+        return record["status"] != NodeStatus.RETIRED or not record.get("retired_committed")
+
+    def _address_of(self, node_id: NodeId) -> tuple[str, int] | None:
+        address = self._replica.raft.addresses().get(node_id) or self._known_addresses.get(node_id)
+        if address is None:
+            return None
+        host, _, port = address.rpartition(":")
+        return host, int(port)
+
+    def _present(self, certificate: str) -> None:
+        """Show the service-endorsed certificate, which is committed now, on every interface that waits for it."""
+        self._server.set_certificate(Authority.SERVICE, certificate, self._identity.key_pem)
+        self._channels.set_certificate(certificate, self._identity.key_pem)
+
+    def _dispatch(self, session: Session, request: HttpRequest, reply: Callable[[HttpResponse], None]) -> None:
+        pipeline, state = self._pipeline, session.state.get("pipeline")
+        assert pipeline is not None
+        if state is None:
+            peer = Peer(session.peer_certificate_der, session.peer_id)
+            state = SessionState(session.id, peer, self._rules[session.interface])
+            session.state["pipeline"] = state
+
+        def answer(response: Response) -> None:
+            reply(HttpResponse(response.status, response.headers, response.body, state.closing))
+
+        pipeline.dispatch(state, request.method, request.url, request.headers, request.body, answer)
+
+
+def _rules(interface: Interface) -> InterfaceRules:
+    accepted = interface.accepted_endpoints
+    if accepted is None and interface.authority is Authority.UNSECURED:
+        accepted = ()
+    patterns = None if accepted is None else tuple(re.compile(pattern) for pattern in accepted)
+    return InterfaceRules(interface.name, patterns, interface.forwarding_timeout_ms)
+
+
+def _resolved(interface: Interface, bound: Address) -> dict[str, object]:
+    """The interface as configured, word for word, with ports resolved (node-api.md 1.7)."""
+    published = Address(interface.published.host, interface.published.port or bound.port)
+    return {**interface.document, "bind_address": str(bound), "published_address": str(published)}
+
+
+def _read_member(files: MemberFiles) -> NewMember:
+    return NewMember(
+        cert_pem=_read(files.certificate_file),
+        encryption_key_pem=None
+        if files.encryption_public_key_file is None
+        else _read(files.encryption_public_key_file),
+        data=_read_json(files.data_json_file),
+        recovery_role=files.recovery_role,
+    )
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError as error:
+        raise StartFailed(f"cannot read {path}: {error.strerror}") from error
+
+
+def _read_json(path: str | None) -> object:
+    return None if path is None else json.loads(_read(path))
