@@ -54,7 +54,7 @@ _MODES = {"readwrite": Mode.READ_WRITE, "readonly": Mode.READ_ONLY, "historical"
 _CONTENT_TYPES = {"j": "application/json", "t": "text/plain", "b": "application/octet-stream"}
 _FAULTS = {
     b"!object": "Invalid endpoint function return value (not an object).",
-    b"!status": "Invalid endpoint function return value (status code must be an integer).",
+    b"!status": "Invalid endpoint function return value (status code must be an integer from 100 to 599).",
 }
 _FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
 _EXECUTING = "Exception thrown while executing."
@@ -336,14 +336,11 @@ def _response(head: bytes, body: bytes) -> Response:
     if head in _FAULTS:
         raise InternalError(_FAULTS[head])
     status_text, _, rest = head.decode().partition(" ")
-    status = int(status_text)
-    if not 100 <= status <= 599:
-        raise InternalError(f"Invalid endpoint function return value (status code {status}).")
     content_type = _CONTENT_TYPES.get(rest[0])
     headers = {} if content_type is None else {"content-type": content_type}
     if len(rest) > 1:
         headers.update(_checked_headers(json.loads(rest[1:])))
-    return Response(status, body, headers)
+    return Response(int(status_text), body, headers)
 
 
 def _checked_headers(headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -200,6 +200,7 @@ class Interpreter:
             raise self._translate(error) from None
         finally:
             context.leave()
+            self.host.invocation = _IDLE
 
     def _call(self, module: str, function: str, args: Sequence[object]) -> object:
         context = self.context
@@ -306,6 +307,7 @@ class Interpreter:
 
     def _translate(self, error: Pending | Thrown | Timeout) -> JsError:
         context = self.context
+        self.broken = self.broken or context.has_jobs()  # they must not run in the next call's transaction
         late = isinstance(error, Timeout) or context.is_late()
         reason, trace = context.take_exception() if isinstance(error, Pending) and not late else ("", None)
         if context.failure is not None:
@@ -349,6 +351,8 @@ class InterpreterCache:
             self._kept.popitem()[1].close()
 
 
+_IDLE = Invocation(lambda name: None, None, {}, _no_console, os.urandom)
+"""Between calls: lets go of the last call's transaction."""
 _PRELUDE = prelude_source()
 _PRELUDE_NAME = "<host>"
 _bytecode: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
@@ -362,7 +366,7 @@ def _compiled(context: Context, name: str, source: bytes, compile_: Callable[[by
         _bytecode.move_to_end(key)
         return context.read_bytecode(known)
     compiled = compile_(source, name)
-    _bytecode[key] = context.write_bytecode(compiled)
+    _bytecode[key] = context.write_bytecode(compiled, strip_source=name == _PRELUDE_NAME)
     while len(_bytecode) > _MAX_COMPILED:
         _bytecode.popitem(last=False)
     return compiled

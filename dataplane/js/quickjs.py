@@ -120,11 +120,15 @@ _TAG_INT, _TAG_BOOL, _TAG_NULL, _TAG_UNDEFINED = 0, 1, 2, 3
 _TAG_EXCEPTION, _TAG_SHORT_BIG_INT, _TAG_FLOAT = 6, 7, 8
 _EVAL_SCRIPT, _EVAL_MODULE, _EVAL_COMPILE_ONLY = 0, 1, 32
 _BYTECODE = 1  # JS_WRITE_OBJ_BYTECODE and JS_READ_OBJ_BYTECODE
+_STRIP_SOURCE = 1 << 4  # JS_WRITE_OBJ_STRIP_SOURCE
 _ENUMERABLE_NAMES = (1 << 0) | (1 << 4)  # JS_GPN_STRING_MASK | JS_GPN_ENUM_ONLY
 _DATA_PROPERTY = 7  # configurable, writable, enumerable
 _GENERIC_MAGIC = 1
+_NATIVE_ARITY = 4  # the engine fills missing arguments up to this: no operation reads beyond
 _PROMISE_PENDING, _PROMISE_REJECTED = 0, 2
 _MAX_DEPTH = 64
+_STEPS_PER_POLL = 10_000
+_SMALL_ALLOCATION_BYTES = 2048
 _MAX_SAFE_INTEGER = 2**53
 _ERROR_HEADROOM_BYTES = 1 << 16
 _SMALLEST_STACK_BYTES = 1 << 16
@@ -164,12 +168,12 @@ class Context:
         self.interrupted = False
         self.make_error: Value | None = None
         self._deadline = 0.0
+        self._polls = 0
         self._heap_bytes = self._stack_bytes = -1
         self._kept: list[Value] = []
         self._size = ffi.new("size_t *")
         self._argv = ffi.new("JSValue[2]")
-        self._runtime = lib.JS_NewRuntime()
-        self._context = lib.JS_NewContext(self._runtime)
+        self._runtime, self._context = _new_runtime()
         self._outer: Context | None = None
         lib.JS_SetInterruptHandler(self._runtime, _interrupt, ffi.NULL)
         lib.JS_SetModuleLoaderFunc(self._runtime, _normalize, _load, ffi.NULL)
@@ -189,8 +193,10 @@ class Context:
         _active[ident] = self
         self.failure = None
         self.interrupted = False
+        self._polls = 0
         lib.JS_UpdateStackTop(self._runtime)
-        stack_bytes = min(stack_bytes, _available_stack_bytes(outer))
+        stack_bytes = max(1, min(stack_bytes, _available_stack_bytes(outer)))  # 0 would switch the check off
+        heap_bytes = max(1, heap_bytes)
         if stack_bytes != self._stack_bytes:
             lib.JS_SetMaxStackSize(self._runtime, stack_bytes)
             self._stack_bytes = stack_bytes
@@ -213,11 +219,16 @@ class Context:
             self.interrupted = True
         return self.interrupted
 
+    def poll(self) -> bool:
+        """Asked by the engine now and then: whether the script must stop."""
+        self._polls += 1
+        return self.failure is not None or self.is_late()
+
     # Running
 
     def native(self) -> Value:
         """The native function: its first argument is the index of an operation."""
-        return lib.JS_NewCFunction2(self._context, _host, b"host", 1, _GENERIC_MAGIC, 0)
+        return self.check(lib.JS_NewCFunction2(self._context, _host, b"host", _NATIVE_ARITY, _GENERIC_MAGIC, 0))
 
     def compile_script(self, source: bytes, name: str) -> Value:
         """Compile a script without running it."""
@@ -227,9 +238,10 @@ class Context:
         """Compile a module; this loads what it imports."""
         return self._eval(source, name, _EVAL_MODULE | _EVAL_COMPILE_ONLY)
 
-    def write_bytecode(self, compiled: Value) -> bytes:
-        """The bytecode of a compiled script or module. Valid for this engine build only."""
-        data = lib.JS_WriteObject(self._context, self._size, compiled, _BYTECODE)
+    def write_bytecode(self, compiled: Value, *, strip_source: bool = False) -> bytes:
+        """The bytecode of a compiled script or module, for this engine build only."""
+        flags = _BYTECODE | (_STRIP_SOURCE if strip_source else 0)
+        data = lib.JS_WriteObject(self._context, self._size, compiled, flags)
         if data == ffi.NULL:
             raise Pending
         try:
@@ -295,10 +307,14 @@ class Context:
             raise Pending
         return result
 
+    def has_jobs(self) -> bool:
+        """Whether the job queue holds something."""
+        return bool(lib.JS_IsJobPending(self._runtime))
+
     def run_jobs(self) -> None:
         """Run the job queue until it is empty; rejections of promises nobody waits for are dropped."""
         runtime = self._runtime
-        if not lib.JS_IsJobPending(runtime):
+        if not self.has_jobs():
             return
         context = ffi.new("JSContext **")
         while (outcome := lib.JS_ExecutePendingJob(runtime, context)) != 0:
@@ -387,8 +403,7 @@ class Context:
 
     def property(self, value: Value, name: str) -> Value:
         """A property of an object; runs its getter."""
-        raw = name.encode()
-        atom = lib.JS_NewAtomLen(self._context, raw, len(raw))
+        atom = self._atom(name)
         try:
             return self.check(lib.JS_GetProperty(self._context, value, atom))
         finally:
@@ -404,20 +419,20 @@ class Context:
 
     def new_text(self, text: str) -> Value:
         """A string."""
-        raw = text.encode("utf-8", "surrogatepass")
-        return lib.JS_NewStringLen(self._context, raw, len(raw))
+        raw = text.encode("utf-8", "replace")
+        return self.check(lib.JS_NewStringLen(self._context, raw, len(raw)))
 
     def new_text_utf8(self, data: bytes) -> Value:
         """A string from UTF-8; what is invalid becomes U+FFFD."""
-        return lib.JS_NewStringLen(self._context, data, len(data))
+        return self.check(lib.JS_NewStringLen(self._context, data, len(data)))
 
     def new_buffer(self, data: bytes) -> Value:
         """An ArrayBuffer with a copy of `data`."""
-        return lib.JS_NewArrayBufferCopy(self._context, data, len(data))
+        return self.check(lib.JS_NewArrayBufferCopy(self._context, data, len(data)))
 
     def parse_json(self, data: bytes, name: bytes) -> Value:
-        """The value of a JSON text, or the marker of a SyntaxError."""
-        return lib.JS_ParseJSON(self._context, data, len(data), name)
+        """The value of a JSON text in UTF-8; `Pending` (a SyntaxError) for anything else."""
+        return self.check(lib.JS_ParseJSON(self._context, data, len(data), name))
 
     def to_python(self, value: Value, depth: int = 0) -> Any:
         """A Python value: undefined, null and functions become None, buffers and typed arrays bytes.
@@ -465,9 +480,9 @@ class Context:
             case int() | float():
                 return ffi.new("JSValue *", (_float_bits(float(value)), _TAG_FLOAT))[0]
             case str():
-                return self.check(self.new_text(value))
+                return self.new_text(value)
             case bytes():
-                return self.check(self.new_buffer(value))
+                return self.new_buffer(value)
             case list() | tuple():
                 return self._new_array(value, depth + 1)
             case Mapping():
@@ -479,15 +494,16 @@ class Context:
         if self.make_error is None:
             return self.abort()
         try:
-            error = self.call(self.make_error, (self.new_text(kind), self.new_text(message)))
+            error = self.call_with(self.make_error, (kind, message))
         except Pending:
             return EXCEPTION
         return lib.JS_Throw(self._context, error)
 
     def abort(self) -> Value:
         """End the script by an exception it cannot catch; returns the exception marker."""
-        lib.JS_Throw(self._context, lib.JS_NewError(self._context))
-        error = lib.JS_GetException(self._context)
+        error = lib.JS_NewError(self._context)
+        if error.tag == _TAG_EXCEPTION:
+            return EXCEPTION  # no room for an error; `failure` or `interrupted` stops the script at its next poll
         lib.JS_SetUncatchableError(self._context, error)
         return lib.JS_Throw(self._context, error)
 
@@ -513,12 +529,14 @@ class Context:
         return reason, trace
 
     def _heap_was_full(self) -> bool:
-        """Whether a thrown null is the engine's, which has no room left for an error object.
+        """Whether a thrown null is the engine's, which throws one where an error object finds no room.
 
-        The collector sets its threshold to one and a half times what it found alive: above the limit, the heap had
-        filled. (By now the script's objects are gone, so the heap itself tells nothing.)
+        By now the script's objects are gone, so the heap tells nothing. But the collector sets its threshold to one
+        and a half times what it found alive; and what it does not count takes time: the engine polls once for so many
+        steps, each of which leaves at most a small allocation (a failed larger one leaves room for the error).
         """
-        return bool(lib.JS_GetGCThreshold(self._runtime) >= self._heap_bytes)
+        reached = self._polls * _STEPS_PER_POLL * _SMALL_ALLOCATION_BYTES
+        return bool(max(reached, lib.JS_GetGCThreshold(self._runtime)) >= self._heap_bytes)
 
     def _object_to_python(self, value: Value, depth: int) -> object:
         if lib.JS_IsArrayBuffer(value):
@@ -557,6 +575,8 @@ class Context:
         try:
             result: dict[str, object] = {}
             for index in range(count[0]):
+                if self.is_late():
+                    raise Timeout
                 atom = names[0][index].atom
                 found = self.check(lib.JS_GetProperty(self._context, value, atom))
                 result[self._atom_text(atom)] = self._taken(found, depth + 1)
@@ -582,18 +602,36 @@ class Context:
         array = self.check(lib.JS_NewArray(self._context))
         for index, item in enumerate(items):
             element = self._part(item, depth, array)
-            lib.JS_DefinePropertyValueUint32(self._context, array, index, element, _DATA_PROPERTY)
+            done = lib.JS_DefinePropertyValueUint32(self._context, array, index, element, _DATA_PROPERTY)
+            self._check_defined(done, array)
         return array
 
     def _new_object(self, items: Mapping[str, object], depth: int) -> Value:
         result = self.check(lib.JS_NewObject(self._context))
         for name, item in items.items():
-            raw = name.encode()
             element = self._part(item, depth, result)
-            atom = lib.JS_NewAtomLen(self._context, raw, len(raw))
-            lib.JS_DefinePropertyValue(self._context, result, atom, element, _DATA_PROPERTY)
+            try:
+                atom = self._atom(name)
+            except Pending:
+                self.free(element)
+                self.free(result)
+                raise
+            done = lib.JS_DefinePropertyValue(self._context, result, atom, element, _DATA_PROPERTY)
             lib.JS_FreeAtom(self._context, atom)
+            self._check_defined(done, result)
         return result
+
+    def _check_defined(self, outcome: int, whole: Value) -> None:
+        if outcome < 0:
+            self.free(whole)
+            raise Pending
+
+    def _atom(self, name: str) -> int:
+        raw = name.encode("utf-8", "replace")
+        atom: int = lib.JS_NewAtomLen(self._context, raw, len(raw))
+        if atom == 0:
+            raise Pending
+        return atom
 
     def _part(self, item: object, depth: int, whole: Value) -> Value:
         try:
@@ -661,6 +699,14 @@ def _available_stack_bytes(outer: Context | None) -> int:
     return max(share, _SMALLEST_STACK_BYTES)
 
 
+def _new_runtime() -> tuple[Any, Any]:
+    runtime = lib.JS_NewRuntime()
+    context = lib.JS_NewContext(runtime) if runtime else ffi.NULL
+    if not context:
+        raise MemoryError("no memory for a JavaScript runtime")
+    return runtime, context
+
+
 def _open_library() -> tuple[Any, Any]:
     found = metadata.version("quickjs-ng")
     if found != REQUIRED_VERSION:
@@ -704,8 +750,7 @@ def _call_operation(_context: Any, _this: Value, count: int, argv: Arguments, _m
 
 
 def _must_stop(_runtime: Any, _opaque: Any) -> int:
-    context = _active[_get_ident()]
-    return int(context.failure is not None or context.is_late())
+    return int(_active[_get_ident()].poll())
 
 
 def _name_module(context: Any, importer: Any, specifier: Any, _opaque: Any) -> Any:

@@ -274,7 +274,7 @@
   function pack(response) {
     if (response === null || (typeof response !== "object" && typeof response !== "function")) return "!object";
     const { statusCode = 200, headers, body } = response;
-    if (!isInteger(statusCode)) return "!status";
+    if (!isInteger(statusCode) || statusCode < 100 || statusCode > 599) return "!status";
     const first = headers === undefined || headers === null ? "" : packHeaders(headers);
     if (body === undefined) return `${statusCode} n${first}\n`;
     if (typeof body === "string") return `${statusCode} t${first}\n${body}`;
