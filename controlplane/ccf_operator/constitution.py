@@ -1,0 +1,15 @@
+"""The text of the constitution a service starts with when its customer brings no other (decisions 5).
+
+The files belong to the data plane; they are read as data, for the control plane imports nothing of a node.
+"""
+
+from importlib.resources import files
+
+PARTS = ("checks.js", "tables.js", "actions.js", "validate.js", "resolve.js", "apply.js")
+_SAMPLE_DIGEST = "@SAMPLE_APP_DIGEST@"
+
+
+def managed_constitution() -> str:
+    """The *managed* constitution. It names no sample application, so the operator may install none."""
+    folder = files("dataplane") / "governance" / "constitutions" / "managed"
+    return "\n".join((folder / part).read_text("utf-8") for part in PARTS).replace(_SAMPLE_DIGEST, "")
