@@ -17,8 +17,9 @@ class ArmJson(JSONResponse):
     media_type = "application/json; charset=utf-8"
 
 
-class NotJson:
-    """Stands for a body that is no JSON until the checks that come before the body have been made."""
+# Stands for a body that is no JSON until the checks that come before the body have been made. No JSON text that is
+# accepted can hold it, because of the unpaired surrogate; and no model accepts a string for a body.
+NOT_JSON = "not JSON \udcff"
 
 
 def error_answer(error: ArmError) -> ArmJson:
@@ -55,7 +56,7 @@ def _detail(problem: Mapping[str, Any]) -> ErrorDetail:
     place, *path = problem["loc"]
     if place == "query":
         return ErrorDetail("InvalidParameter", f"The query parameter is invalid: {problem['msg']}.", str(path[0]))
-    if isinstance(problem.get("input"), NotJson):
+    if problem.get("input") == NOT_JSON:
         return ErrorDetail("InvalidRequestContent", "The request content is not valid JSON.")
     target = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     return ErrorDetail("InvalidRequestContent", f"The request content is invalid: {problem['msg']}.", target or None)

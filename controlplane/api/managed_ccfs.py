@@ -102,7 +102,7 @@ def patch(
 ) -> Response:
     with services.database.write() as session:
         live_group(session, services.settings, group, lock=True)
-        instance = _existing(session, services, group, name, lock=True)
+        instance = existing_instance(session, services, group, name, lock=True)
         precondition.check(instance)
         write = Write(session, services.settings, call, services.clock())
         written = patch_instance(write, instance, body)
@@ -113,7 +113,7 @@ def patch(
 def get(services: ServicesOf, group: GroupName, name: InstanceName) -> Response:
     with services.database.read() as session:
         existing_group(session, services.settings, group)
-        instance = _existing(session, services, group, name)
+        instance = existing_instance(session, services, group, name)
     return ArmJson(instance_view(instance), headers={"ETag": etag(instance)})
 
 
@@ -121,7 +121,7 @@ def get(services: ServicesOf, group: GroupName, name: InstanceName) -> Response:
 def head(services: ServicesOf, group: GroupName, name: InstanceName) -> Response:
     with services.database.read() as session:
         existing_group(session, services.settings, group)
-        instance = _existing(session, services, group, name)
+        instance = existing_instance(session, services, group, name)
     return Response(status_code=204, headers={"ETag": etag(instance)})
 
 
@@ -221,7 +221,7 @@ def _find(session: Session, services: Services, group: str, name: str, *, lock: 
     return instance if instance is not None and instance.group_id == row.id else None
 
 
-def _existing(session: Session, services: Services, group: str, name: str, *, lock: bool = False) -> Instance:
+def existing_instance(session: Session, services: Services, group: str, name: str, *, lock: bool = False) -> Instance:
     instance = _find(session, services, group, name, lock=lock)
     if instance is None:
         message = f"The Resource '{INSTANCE_RESOURCE_TYPE}/{name}' under resource group '{group}' was not found."

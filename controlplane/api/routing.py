@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
 
-from controlplane.api.answers import ArmJson, NotJson
+from controlplane.api.answers import NOT_JSON, ArmJson
 from controlplane.api.schemas import ErrorResponse
 
 ApiVersion = Annotated[str, Query(alias="api-version", description="The version of the API.")]
@@ -26,7 +26,7 @@ class ArmRequest(Request):
         try:
             return parse_json(await self.body())
         except (ValueError, RecursionError):
-            return NotJson()
+            return NOT_JSON
 
 
 class ArmRoute(APIRoute):
