@@ -135,6 +135,7 @@ def world(data_dir: Path, url: str = "", **settings: Any) -> Iterator[World]:
     config = Settings(
         data_dir=data_dir, tenant_id=TENANT, subscription_id=SUBSCRIPTION, database_url=url, public_url=HOST, **settings
     )
+    data_dir.mkdir(parents=True, exist_ok=True)
     database = open_database(config.sqlalchemy_url)
     upgrade(database)
     hints: list[str] = []
