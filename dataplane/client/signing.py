@@ -76,7 +76,7 @@ def new_identity(name: str, directory: Path, *, encryption_key: bool) -> Identit
     `FileExistsError` rather than replace a key.
     """
     key = ec.generate_private_key(ec.SECP384R1())
-    serial = int.from_bytes(secrets.token_bytes(16), "big") >> 1  # RFC 5280: at most 20 bytes, and positive
+    serial = int.from_bytes(secrets.token_bytes(16), "big")
     certificate = self_signed_client_certificate(key, f"CN={name}", serial, datetime.now(UTC), _VALIDITY_DAYS)
     private_key = _write_private(directory / f"{name}_privk.pem", key)
     certificate_file = directory / f"{name}_cert.pem"

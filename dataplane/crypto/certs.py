@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -91,7 +91,7 @@ def load_certificate(data: str | bytes) -> Certificate:
     pem = raw.lstrip().startswith(b"-----")
     try:
         return x509.load_pem_x509_certificate(raw) if pem else x509.load_der_x509_certificate(raw)
-    except ValueError as error:
+    except Exception as error:  # the library has types of its own, such as `InvalidVersion`, that are no ValueError
         raise InvalidCertificate(f"no certificate in these bytes: {error}") from error
 
 
@@ -116,7 +116,7 @@ def is_issued_by(certificate: Certificate, issuer: Certificate) -> bool:
     """Whether names match and `issuer`'s key signed `certificate`, whose bytes are in their one DER form."""
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError):
+    except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return _signature_is_last(certificate)
 
@@ -125,7 +125,7 @@ def is_authority(certificate: Certificate) -> bool:
     """Whether the certificate may endorse others (basicConstraints CA:TRUE)."""
     try:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
+    except Exception:  # absent, doubled or malformed extensions have a type each
         return False
 
 
