@@ -79,6 +79,7 @@ int JS_PromiseState(JSContext *, JSValue);
 JSValue JS_PromiseResult(JSContext *, JSValue);
 
 JSValue JS_GetException(JSContext *);
+bool JS_HasException(JSContext *);
 bool JS_IsError(JSValue);
 JSValue JS_Throw(JSContext *, JSValue);
 JSValue JS_NewError(JSContext *);
@@ -391,15 +392,15 @@ class Context:
         return data
 
     def buffer(self, value: Value) -> bytes:
-        """A copy of an ArrayBuffer's bytes; `Pending` (a TypeError) for anything else."""
+        """A copy of an ArrayBuffer's bytes; `Pending` (a TypeError) for anything else, detached ones too."""
         data = lib.JS_GetArrayBuffer(self._context, self._size, value)
         size = self._size[0]
         if size:
             content: bytes = ffi.unpack(data, size)
             return content
-        if data or (value.tag == _TAG_OBJECT and lib.JS_IsArrayBuffer(value)):
-            return b""
-        raise Pending
+        if not data and lib.JS_HasException(self._context):
+            raise Pending
+        return b""
 
     def property(self, value: Value, name: str) -> Value:
         """A property of an object; runs its getter."""

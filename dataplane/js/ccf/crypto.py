@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
+from itertools import zip_longest
 
 from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from dataplane.crypto.certs import is_issued_by
-from dataplane.crypto.keys import cert_id
 from dataplane.js.host import Host
 from dataplane.js.quickjs import FALSE, TRUE, Arguments, Thrown, Value, is_text
 
@@ -32,10 +33,10 @@ def is_valid_chain(host: Host, _count: int, argv: Arguments) -> Value:
 
 def pem_to_id(host: Host, _count: int, argv: Arguments) -> Value:
     """The fingerprint of a PEM certificate: SHA-256 of its DER, lower-case hex."""
-    try:
-        return host.context.new_text(cert_id(_text(host, argv[1])))
-    except ValueError as error:
-        raise Thrown(f"Argument is not a PEM certificate: {error}") from None
+    certificates = _certificates(_text(host, argv[1]))
+    if not certificates:
+        raise Thrown("Argument is not a PEM certificate")
+    return host.context.new_text(certificates[0].fingerprint(SHA256()).hex())
 
 
 def _text(host: Host, value: Value) -> str:
@@ -52,7 +53,7 @@ def _certificates(pem: str) -> list[x509.Certificate]:
 
 
 def _leads_to(chain: Sequence[x509.Certificate], trusted: Sequence[x509.Certificate]) -> bool:
-    for certificate, issuer in zip(chain, [*chain[1:], None], strict=True):
+    for certificate, issuer in zip_longest(chain, chain[1:]):
         if any(certificate == anchor or is_issued_by(certificate, anchor) for anchor in trusted):
             return True
         if issuer is None or not is_issued_by(certificate, issuer):

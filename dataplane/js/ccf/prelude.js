@@ -279,8 +279,8 @@
     if (body === undefined) return `${statusCode} n${first}\n`;
     if (typeof body === "string") return `${statusCode} t${first}\n${body}`;
     if (typeof body === "object" && body !== null) {
-      if (body instanceof ArrayBuffer) return [`${statusCode} b${first}\n`, body];
-      if (isView(body)) return [`${statusCode} b${first}\n`, viewed(body)];
+      if (body instanceof ArrayBuffer) return [`${statusCode} b${first}`, body];
+      if (isView(body)) return [`${statusCode} b${first}`, viewed(body)];
     }
     const text = stringify(body);
     if (text === undefined) throw new TypeError("The response body has no JSON text");
