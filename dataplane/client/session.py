@@ -134,7 +134,9 @@ class Session:
     ) -> Response:
         """Ask for `path` (with its query); `json_body` is sent as JSON. Any status is an answer, redirections aside.
 
-        Raises `Unreachable`; nothing is sent twice, so the caller decides whether to repeat.
+        Raises `Unreachable`; nothing that may have run is sent twice, so the caller decides whether to repeat. A node
+        that refuses to go on with a session of an earlier view (node-api.md 1.2 row 8) has run nothing: it is asked
+        again, on a new connection.
         """
         sent = dict(headers or {})
         if json_body is not None:
@@ -143,6 +145,8 @@ class Session:
         url = self.url + path
         for _ in range(_MAX_REDIRECTS + 1):
             response = self._send(method, url, body, sent)
+            if _lost_consistency(response):
+                response = self._send(method, url, body, sent)
             location = response.headers.get("location")
             if response.status not in _REDIRECTS or location is None:
                 return response
@@ -191,6 +195,10 @@ class Session:
         except httpx.HTTPError as error:
             raise Unreachable(f"{method} {url}: {error}") from error
         return Response(answer.status_code, dict(answer.headers), answer.content)
+
+
+def _lost_consistency(response: Response) -> bool:
+    return response.status == 500 and ServiceError.of(response).code == "SessionConsistencyLost"
 
 
 class _Pauses:
