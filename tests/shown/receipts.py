@@ -27,6 +27,7 @@ def run(count: int, mutant_count: int, seed: int, directory: Path) -> dict[str, 
     with Service.start(3, directory / "service", open_with=APP) as service:
         writer = Writer(service)
         writer.write(count // 2)
+        writer.wait_for_commit()  # what is not committed may die with the primary, and then has no receipt
         service.primary().kill()
         writer.write(count - count // 2)
         writer.wait_for_commit()
