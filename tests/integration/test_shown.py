@@ -1,0 +1,35 @@
+"""What `docs/results/` claims, at a tenth of its size or less and with a new seed each time."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.shown import canaries, failover, governance, ledgers, receipts
+from tests.support.ccf_package import VERSIONS
+
+pytestmark = [pytest.mark.ci, pytest.mark.xdist_group("nodes")]
+
+
+def test_public_readers_accept_every_ledger_after_a_failover(tmp_path: Path) -> None:
+    result = ledgers.run(600, tmp_path)
+    assert result["committed_chunks"] >= 3  # type: ignore[operator]
+
+
+def test_receipts_are_accepted_and_their_mutants_refused(tmp_path: Path) -> None:
+    result = receipts.run(100, 1000, int(time.time()), tmp_path)
+    assert result["with_claims"] == 50
+
+
+def test_the_primary_is_killed_twice_under_load(tmp_path: Path) -> None:
+    result = failover.run(2, tmp_path)
+    assert result["lost_or_changed"] == 0
+
+
+def test_private_values_are_found_nowhere(tmp_path: Path) -> None:
+    assert canaries.run(20, tmp_path)["found"] == 0
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_governance_with_the_public_signing_tool(version: str, tmp_path: Path) -> None:
+    assert governance.run(version, tmp_path)["steps"][-1] == "ballot, proposal Accepted"  # type: ignore[index]
