@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check bench clean
+.PHONY: help quickstart test check bench lock clean shown-ledgers shown-receipts shown-governance \
+	shown-failover shown-canaries
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -35,6 +36,27 @@ test: check ## set up and pass the tests
 
 bench: $(VENV)/dev ## print the benchmark table
 	$(BIN)/python -m tests.bench
+
+shown-ledgers: $(VENV)/dev ## 5,000 transactions with a failover: public readers accept every ledger
+	$(BIN)/python -m tests.shown.ledgers
+
+shown-receipts: $(VENV)/dev ## 1,000 receipts and 10,000 mutants, judged by us and by the public package
+	$(BIN)/python -m tests.shown.receipts
+
+shown-governance: $(VENV)/dev ## a governance round trip signed by the public tool
+	$(BIN)/python -m tests.shown.governance
+
+shown-failover: $(VENV)/dev ## the primary killed 20 times under load
+	$(BIN)/python -m tests.shown.failover
+
+shown-canaries: $(VENV)/dev ## 100 private values, found nowhere
+	$(BIN)/python -m tests.shown.canaries
+
+lock: $(VENV)/dev ## pin the dependencies again
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url pyproject.toml -o requirements.lock
+	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url pyproject.toml --group dev -o requirements-dev.lock
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .venvs .mypy_cache .ruff_cache .pytest_cache .hypothesis
