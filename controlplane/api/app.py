@@ -1,5 +1,7 @@
 """The application: routes, and every error as an ARM body in one place (control-plane.md 5.1)."""
 
+from itertools import chain
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -38,6 +40,7 @@ DOCUMENTS = {
         managed_ccfs.router,
         operations.router,
         operations.subscription_router,
+        operations.provider_router,
     ),
     INSTANCE: (instance.router, ledger_identity.router),
     ISSUER: (token_service.router, discovery.public),
@@ -65,19 +68,19 @@ def make_issuer(settings: Settings) -> Issuer:
     )
 
 
-def build_routes(services: Services | None) -> FastAPI:
-    """The routes behind the gate; without services they can only be described."""
+def build_routes(services: Services) -> FastAPI:
+    """The routes behind the gate."""
     app = FastAPI(
         title="mccf",
         openapi_url=None,
         default_response_class=ArmJson,
         redirect_slashes=False,
         strict_content_type=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.services = services
-    for routers in DOCUMENTS.values():
-        for router in routers:
-            app.include_router(router)
+    for router in chain.from_iterable(DOCUMENTS.values()):
+        app.include_router(router)
     app.add_exception_handler(ArmError, _arm_error)
     app.add_exception_handler(RequestValidationError, _invalid_body)
     app.add_exception_handler(HTTPException, _http_error)

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from controlplane.api.answers import ArmJson
 from controlplane.api.arm_headers import MANAGED_CCF_VERSIONS
 from controlplane.api.call import CallOf
-from controlplane.api.routing import arm_router
+from controlplane.api.routing import ERRORS, arm_router
 from controlplane.api.schemas import ObjectList
 from controlplane.api.services import Services, ServicesOf
 from controlplane.arm.resource_id import INSTANCE_TYPE, NAMESPACE
@@ -29,7 +29,7 @@ Namespace = Annotated[str, Path(alias="resourceProviderNamespace", description="
 FeatureName = Annotated[str, Path(alias="featureName", description="The feature, in any casing.")]
 Object = dict[str, Any]
 
-public = APIRouter(redirect_slashes=False)
+public = APIRouter(redirect_slashes=False, responses=ERRORS)
 tenant_router = arm_router(subscription=False)
 router = arm_router(subscription=True)
 

@@ -7,7 +7,7 @@ from fastapi import Query, Request
 from fastapi.responses import Response
 
 from controlplane.api.answers import ArmJson
-from controlplane.api.arm_headers import INSTANCE_NAMESPACE
+from controlplane.api.arm_headers import INSTANCE_NAMESPACE, INSTANCE_VIEW_VERSIONS
 from controlplane.api.call import CallOf
 from controlplane.api.managed_ccfs import RESOURCE, existing_instance
 from controlplane.api.routing import GroupName, InstanceName, arm_router
@@ -19,7 +19,7 @@ from controlplane.store import queries
 VIEW = f"{RESOURCE}/providers/{INSTANCE_NAMESPACE}"
 EVENT_PAGE = 200
 
-router = arm_router(subscription=True)
+router = arm_router(subscription=True, versions=INSTANCE_VIEW_VERSIONS)
 
 
 @router.get(f"{VIEW}/nodes", response_model=NodeList, name="Instances_ListNodes")

@@ -6,12 +6,13 @@ from fastapi import APIRouter, Path
 from fastapi.responses import Response
 
 from controlplane.api.answers import ArmJson
+from controlplane.api.routing import ERRORS
 from controlplane.api.schemas import LedgerIdentity
 from controlplane.api.services import ServicesOf
 from controlplane.errors import not_found
 from controlplane.store import queries
 
-router = APIRouter(redirect_slashes=False)
+router = APIRouter(redirect_slashes=False, responses=ERRORS)
 
 
 @router.get("/ledgerIdentity/{ledgerId}", response_model=LedgerIdentity, name="LedgerIdentity_Get")

@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from sqlalchemy.orm import Session
 
 from controlplane.api.answers import ArmJson
+from controlplane.api.arm_headers import MANAGED_CCF_VERSIONS
 from controlplane.api.call import Call, CallOf
 from controlplane.api.operations import operation_headers
 from controlplane.api.routing import GroupName, InstanceName, arm_router
@@ -49,7 +50,7 @@ _FILTER_FIELDS = {
     name.lower(): name for name in ("name", "location", "runningState", "provisioningState", "ledgerType")
 }
 
-router = arm_router(subscription=True)
+router = arm_router(subscription=True, versions=MANAGED_CCF_VERSIONS)
 _LOG = logging.getLogger("mccf.api")
 
 

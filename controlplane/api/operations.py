@@ -6,6 +6,7 @@ from fastapi import Path
 from fastapi.responses import Response
 
 from controlplane.api.answers import ArmJson
+from controlplane.api.arm_headers import MANAGED_CCF_VERSIONS
 from controlplane.api.call import Call, CallOf
 from controlplane.api.routing import arm_router
 from controlplane.api.schemas import OperationStatusView, ProviderOperationList
@@ -29,6 +30,7 @@ OperationId = Annotated[str, Path(alias="operationId", description="Opaque, from
 
 router = arm_router(subscription=False)
 subscription_router = arm_router(subscription=True)
+provider_router = arm_router(subscription=False, versions=MANAGED_CCF_VERSIONS)
 
 _DISPLAYS = (
     ("register/action", "Registration", "Register", "Registers the subscription for the provider."),
@@ -80,7 +82,7 @@ def group_result(services: ServicesOf, call: CallOf, operation_id: OperationId) 
     return _result(services, call, operation_id)
 
 
-@router.get(f"/providers/{NAMESPACE}/operations", response_model=ProviderOperationList, name="Operations_List")
+@provider_router.get(f"/providers/{NAMESPACE}/operations", response_model=ProviderOperationList, name="Operations_List")
 def provider_operations() -> Response:
     return ArmJson({"value": provider_operation_list()})
 

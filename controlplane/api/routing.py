@@ -1,7 +1,7 @@
 """How routes are declared: strict JSON, api-version and subscription as parameters of the contract, ARM's answers."""
 
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Annotated, Any, NoReturn
 
 from fastapi import APIRouter, Depends, Path, Query, Request
@@ -11,7 +11,6 @@ from fastapi.routing import APIRoute
 from controlplane.api.answers import NOT_JSON, ArmJson
 from controlplane.api.schemas import ErrorResponse
 
-ApiVersion = Annotated[str, Query(alias="api-version", description="The version of the API.")]
 SubscriptionId = Annotated[str, Path(alias="subscriptionId", description="The subscription, a GUID.")]
 GroupName = Annotated[str, Path(alias="resourceGroupName", description="The resource group, in any casing.")]
 InstanceName = Annotated[str, Path(alias="appName", description="The instance, in any casing.")]
@@ -47,17 +46,9 @@ def parse_json(body: bytes) -> Any:
     return value
 
 
-def require_api_version(_version: ApiVersion) -> None:
-    """Declares the parameter; the gate has checked it before routing."""
-
-
-def require_subscription(_subscription: SubscriptionId) -> None:
-    """Declares the parameter; the gate has checked it before routing."""
-
-
-def arm_router(*, subscription: bool) -> APIRouter:
-    """A router of resource manager routes, below a subscription or not."""
-    declared = [require_api_version, require_subscription] if subscription else [require_api_version]
+def arm_router(*, subscription: bool, versions: Sequence[str] = ()) -> APIRouter:
+    """A router of resource manager routes, below a subscription or not; `versions` are those its type offers."""
+    declared = [_api_version(versions)] + ([_subscription] if subscription else [])
     return APIRouter(
         route_class=ArmRoute,
         default_response_class=ArmJson,
@@ -65,6 +56,23 @@ def arm_router(*, subscription: bool) -> APIRouter:
         responses=ERRORS,
         redirect_slashes=False,
     )
+
+
+# The gate has checked both before routing; here they are declared, so that the OpenAPI document derives from the code.
+
+
+def _api_version(versions: Sequence[str]) -> Callable[[str], None]:
+    enum = {"enum": list(versions)} if versions else {}
+    parameter = Query(alias="api-version", description="The version of the API.", json_schema_extra={**enum})
+
+    def declare(version: Annotated[str, parameter]) -> None:
+        """Nothing is left to do."""
+
+    return declare
+
+
+def _subscription(_subscription_id: SubscriptionId) -> None:
+    """Nothing is left to do."""
 
 
 def _refuse_constant(name: str) -> NoReturn:

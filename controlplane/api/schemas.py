@@ -251,3 +251,19 @@ class EventList(BaseModel):
 class LedgerIdentity(BaseModel):
     ledgerId: str
     ledgerTlsCertificate: str
+
+
+class AccessToken(BaseModel):
+    token_type: str
+    expires_in: int
+    ext_expires_in: int
+    access_token: str
+
+
+class OAuthError(BaseModel):
+    error: str
+    error_description: str
+    error_codes: list[int]
+    timestamp: str
+    trace_id: str
+    correlation_id: str

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 
 from controlplane.api.answers import ArmJson
 from controlplane.api.call import Call, CallOf
+from controlplane.api.schemas import AccessToken, OAuthError
 from controlplane.api.services import Services, ServicesOf
 from controlplane.api.views import timestamp
 from controlplane.issuer.grants import GrantError, grant
@@ -17,11 +18,21 @@ from controlplane.issuer.grants import GrantError, grant
 TENANT_ALIASES = ("organizations", "common")
 ADFS = "adfs"
 
-router = APIRouter(redirect_slashes=False)
 _LOG = logging.getLogger("mccf.issuer")
 
 Tenant = Annotated[str, Path(description="The tenant's id, `organizations` or `common`.")]
 Object = dict[str, Any]
+
+
+# What the token endpoint reads, for the OpenAPI document: forms are parsed here, without the framework's form support.
+_FORM_FIELDS = ("grant_type", "client_id", "client_secret", "scope", "resource")
+_FORM_SCHEMA = {
+    "type": "object",
+    "required": ["grant_type"],
+    "properties": {name: {"type": "string"} for name in _FORM_FIELDS},
+}
+_FORM_BODY = {"required": True, "content": {"application/x-www-form-urlencoded": {"schema": _FORM_SCHEMA}}}
+_REFUSALS: dict[int | str, dict[str, Any]] = {"default": {"model": OAuthError, "description": "A refused request."}}
 
 
 async def form_of(request: Request) -> dict[str, str]:
@@ -33,8 +44,10 @@ async def form_of(request: Request) -> dict[str, str]:
     return fields
 
 
+router = APIRouter(redirect_slashes=False, responses=_REFUSALS)
+
 Form = Annotated[dict[str, str], Depends(form_of)]
-Authorization = Annotated[str | None, Header()]
+Authorization = Annotated[str | None, Header(include_in_schema=False)]
 
 
 @router.get("/{tenant}/v2.0/.well-known/openid-configuration", response_model=Object, name="OpenIdConfiguration")
@@ -60,7 +73,9 @@ def keys(services: ServicesOf, call: CallOf, tenant: Tenant) -> Response:
     return ArmJson(services.issuer.jwks())
 
 
-@router.post("/{tenant}/oauth2/v2.0/token", response_model=Object, name="Token")
+@router.post(
+    "/{tenant}/oauth2/v2.0/token", response_model=AccessToken, openapi_extra={"requestBody": _FORM_BODY}, name="Token"
+)
 def token(
     services: ServicesOf, call: CallOf, tenant: Tenant, form: Form, authorization: Authorization = None
 ) -> Response:
