@@ -117,7 +117,7 @@ class Service:
         """A service of `count` nodes. `open_with`: deploy this app directory, add `user0`, open the service."""
         directory.mkdir(parents=True, exist_ok=True)
         merged = {
-            "consensus": {"election_timeout": f"{election_timeout_ms}ms", "message_timeout": "50ms"},
+            "consensus": {"election_timeout": f"{election_timeout_ms}ms", "message_timeout": "100ms"},
             "ledger_signatures": {"delay": f"{signature_delay_ms}ms"},
             "ledger": {"directory": "ledger", "chunk_size": chunk_size},
             **(settings or {}),
