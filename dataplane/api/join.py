@@ -15,7 +15,7 @@ from dataplane.crypto.certs import (
     load_certificate,
     public_key_of,
 )
-from dataplane.crypto.keys import key_id, public_pem, spki_der
+from dataplane.crypto.keys import key_id, load_rsa_public_key, public_pem, spki_der
 from dataplane.errors import InternalError, InvalidInput, RpcError
 from dataplane.governance.host_calls import ServiceOps
 from dataplane.governance.nodes import (
@@ -73,8 +73,8 @@ def _join(context: Context, node: JoinTarget, ops: ServiceOps, candidate: _Candi
         return _trusted(tx, node, candidate.description.id)
     if not node.is_primary:
         return _to_primary(node)
+    check_can_join(tx, candidate.description)
     if record is None:
-        check_can_join(tx, candidate.description)
         _check_evidence(tx, candidate)
     if status in _TRUSTED_AT_ONCE:
         return _trust_now(tx, node, ops, candidate)
@@ -158,6 +158,9 @@ def _candidate(body: bytes, certificate_pem: str) -> _Candidate:
 
 def _description(request: Mapping[str, Any], node_id: NodeId, public_key: str, csr: str | None) -> NodeDescription:
     network, quote = request["node_info_network"], request["quote_info"]
+    for interface in (network["node_to_node_interface"], *network["rpc_interfaces"].values()):
+        _check_addresses(interface)
+    load_rsa_public_key(request["public_encryption_key"])
     evidence = load_json(base64.b64decode(quote["quote"], validate=True))
     return NodeDescription(
         id=node_id,
@@ -170,3 +173,10 @@ def _description(request: Mapping[str, Any], node_id: NodeId, public_key: str, c
         csr_pem=csr,
         data=request.get("node_data"),
     )
+
+
+def _check_addresses(interface: Mapping[str, Any]) -> None:
+    for name in ("bind_address", "published_address"):
+        host, _, port = interface[name].rpartition(":")
+        if not host or not port.isdecimal():
+            raise ValueError(f"{name} is no address")

@@ -1,0 +1,231 @@
+"""`POST /node/join`: who is taken, how, and what each refusal is called (node-api.md 6.4)."""
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+import pytest
+
+from dataplane.api.join import join_endpoint
+from dataplane.apps.endpoint import Context, Identity, Request, Response
+from dataplane.crypto.certs import (
+    create_csr,
+    is_issued_by,
+    load_certificate,
+    self_signed_node_certificate,
+)
+from dataplane.crypto.keys import key_id, public_pem, spki_der
+from dataplane.errors import CcfError
+from dataplane.kv.tables import NODES_ENDORSED_CERTIFICATES, NODES_INFO, SERVICE_INFO, get_json, put_json
+from tests.support.governance import HOST_DATA, MEASUREMENT, NOW, World, action, node_key, party, service_cert
+
+MEMBERS = [party("alice"), party("bob")]
+ADMISSION = {"identity": {"cert": "PEM", "priv_key": "not shown"}, "ledger_secrets": []}
+
+
+class Target:
+    """The node that is asked."""
+
+    is_primary = True
+    primary: str | None = "127.0.0.1:1"
+
+    def primary_address(self, interface: str | None) -> str | None:
+        return self.primary
+
+    def admission(self) -> Mapping[str, Any]:
+        return ADMISSION
+
+
+@pytest.fixture
+def target() -> Target:
+    return Target()
+
+
+@pytest.fixture
+def opening() -> World:
+    made = World(MEMBERS)
+    made.activate()
+    return made
+
+
+@pytest.fixture
+def opened(opening: World) -> World:
+    opening.open()
+    return opening
+
+
+def request(name: str = "joiner", port: int = 9500, **changes: object) -> dict[str, Any]:
+    key = node_key(name)
+    evidence = {
+        "measurement": MEASUREMENT,
+        "host_data": HOST_DATA,
+        "report_data": b64encode(sha256(spki_der(key.public_key())).digest()).decode(),
+    }
+    evidence |= {field: str(changes.pop(field)) for field in list(evidence) if field in changes}
+    body: dict[str, Any] = {
+        "node_info_network": {
+            "node_to_node_interface": {
+                "bind_address": f"127.0.0.1:{port}",
+                "published_address": f"127.0.0.1:{port}",
+            },
+            "rpc_interfaces": {"main": {"bind_address": "127.0.0.1:1", "published_address": "127.0.0.1:1"}},
+        },
+        "quote_info": {
+            "format": "Insecure_Virtual",
+            "quote": b64encode(json.dumps(evidence).encode()).decode(),
+            "endorsements": "",
+        },
+        "public_encryption_key": public_pem(party("enc").encryption_key.public_key()),  # type: ignore[union-attr]
+        "certificate_signing_request": create_csr(key, "CN=joiner", ["iPAddress:127.0.0.1"]),
+        "startup_seqno": None,
+    }
+    return body | changes
+
+
+def _network(**changes: object) -> dict[str, Any]:
+    body = request()
+    return body | {"node_info_network": body["node_info_network"] | changes}
+
+
+def join(world: World, target: Target, body: object, name: str = "joiner") -> Response:
+    """Ask, and commit what a 2xx answer wrote."""
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    certificate = self_signed_node_certificate(node_key(name), f"CN={name}", [], 9, NOW, 3)
+    tx = world.store.begin()
+    context = Context(tx, Request("POST", "/join", "/join", "", {}, raw), Identity("any_cert", "x", certificate), world)
+    response = join_endpoint(target, world.ops)(context)
+    if response.status == 200 and tx.writes:
+        world.commit(tx)
+    return response
+
+
+def refused(world: World, target: Target, body: object) -> CcfError:
+    before = world.snapshot()
+    with pytest.raises(CcfError) as caught:
+        join(world, target, body)
+    assert world.snapshot() == before
+    return caught.value
+
+
+def node_id() -> str:
+    return key_id(node_key("joiner").public_key())
+
+
+def test_an_opening_service_trusts_at_once(opening: World, target: Target) -> None:
+    answer = json.loads(join(opening, target, request()).body)
+    assert (answer["node_status"], answer["node_id"]) == ("Trusted", node_id())
+    network = answer["network_info"]
+    assert network["service_status"] == "Opening"
+    assert network["identity"] == ADMISSION["identity"]
+    record = opening.read(NODES_INFO, node_id())
+    assert (record["status"], record["ledger_secret_seqno"]) == ("Trusted", 1)  # type: ignore[index]
+    certificate = load_certificate(network["endorsed_certificate"])
+    assert is_issued_by(certificate, load_certificate(service_cert()))
+    assert (certificate.not_valid_after_utc - certificate.not_valid_before_utc).days == 2  # three days, less a second
+    assert opening.raw(NODES_ENDORSED_CERTIFICATES, node_id()) == network["endorsed_certificate"].encode()
+
+
+def test_an_open_service_records_it_pending_until_it_is_trusted(opened: World, target: Target) -> None:
+    for _ in range(2):
+        answer = json.loads(join(opened, target, request()).body)
+        assert answer == {"node_status": "Pending", "node_id": node_id()}
+        assert opened.read(NODES_INFO, node_id())["status"] == "Pending"  # type: ignore[index]
+    trust = action("transition_node_to_trusted", node_id=node_id(), valid_from="2030-06-01 00:00:00")
+    assert opened.accept(trust).body["proposalState"] == "Accepted"
+    answer = json.loads(join(opened, target, request()).body)
+    assert answer["node_status"] == "Trusted"
+    assert answer["network_info"]["endorsed_certificate"].startswith("-----BEGIN CERTIFICATE-----")
+
+
+def test_any_node_answers_one_that_is_trusted_already(opening: World, target: Target) -> None:
+    join(opening, target, request())
+    target.is_primary = False
+    assert json.loads(join(opening, target, request()).body)["node_status"] == "Trusted"
+
+
+def test_a_backup_names_the_primary(opening: World, target: Target) -> None:
+    target.is_primary = False
+    answer = join(opening, target, request())
+    assert (answer.status, answer.headers["location"]) == (308, "https://127.0.0.1:1/node/join")
+    assert json.loads(answer.body)["error"]["code"] == "NodeCannotHandleRequest"
+    target.primary = None
+    assert refused(opening, target, request()).status == 500
+
+
+@pytest.mark.parametrize(
+    ("changes", "fragment"),
+    [
+        ({"measurement": "other"}, "Quote does not contain known enclave measurement"),
+        ({"host_data": "cc" * 32}, "Quote host data is not authorised"),
+        ({"report_data": "AAAA"}, "Quote could not be verified"),
+        ({"report_data": b64encode(bytes(32)).decode()}, "Quote report data does not contain node's public key hash"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["opening", "opened"])
+def test_evidence_that_is_refused(
+    request_: pytest.FixtureRequest, target: Target, stage: str, changes: dict[str, object], fragment: str
+) -> None:
+    error = refused(request_.getfixturevalue(stage), target, request(**changes))
+    assert (error.status, error.code) == (401, "InvalidQuote")
+    assert fragment in error.message
+
+
+@pytest.fixture
+def request_(request: pytest.FixtureRequest) -> pytest.FixtureRequest:
+    return request
+
+
+def test_evidence_that_members_withdrew(opened: World, target: Target) -> None:
+    opened.accept(action("remove_virtual_host_data", host_data=HOST_DATA))
+    assert refused(opened, target, request()).code == "InvalidQuote"
+
+
+def test_the_address_of_another_node(opening: World, target: Target) -> None:
+    error = refused(opening, target, request(port=9000))
+    assert (error.status, error.code) == (400, "NodeAlreadyExists")
+
+
+def test_a_retired_node_cannot_come_back(opened: World, target: Target) -> None:
+    join(opened, target, request())
+    opened.accept(action("transition_node_to_trusted", node_id=node_id(), valid_from="2030-06-01 00:00:00"))
+    opened.accept(action("remove_node", node_id=node_id()))
+    error = refused(opened, target, request())
+    assert (error.status, error.code) == (400, "InvalidNodeState")
+    tx = opened.store.begin()
+    put_json(tx, SERVICE_INFO, get_json(tx, SERVICE_INFO) | {"status": "Opening"})
+    opened.commit(tx)
+    assert refused(opened, target, request()).code == "InvalidNodeState"
+
+
+def test_a_signing_request_of_another_key(opening: World, target: Target) -> None:
+    other = create_csr(node_key("somebody"), "CN=joiner", [])
+    error = refused(opening, target, request(certificate_signing_request=other))
+    assert (error.status, error.code) == (400, "CSRPublicKeyInvalid")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b"[]",
+        {},
+        request() | {"quote_info": None},
+        request() | {"quote_info": {"quote": "!"}},
+        request() | {"node_info_network": {}},
+        request() | {"public_encryption_key": "no key"},
+        _network(node_to_node_interface={}),
+        _network(node_to_node_interface={"bind_address": "127.0.0.1:1", "published_address": 5}),
+        _network(node_to_node_interface={"bind_address": "127.0.0.1:1", "published_address": "nowhere"}),
+        _network(rpc_interfaces=[]),
+        _network(rpc_interfaces={"main": {}}),
+        _network(rpc_interfaces={"main": 5}),
+        request() | {"certificate_signing_request": "nonsense"},
+        {name: value for name, value in request().items() if name != "public_encryption_key"},
+    ],
+)
+def test_malformed_requests(opening: World, target: Target, body: object) -> None:
+    error = refused(opening, target, body)
+    assert (error.status, error.code) == (400, "InvalidInput")
