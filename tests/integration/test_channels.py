@@ -244,6 +244,7 @@ async def test_a_newer_connection_replaces_an_older_one() -> None:
     assert twin.say(other, b"from the twin")
     await until(lambda: bool(other.heard), "the twin's frame")
     assert other.channels._incoming[one.id] is not first
+    assert first._over
     await close(one, other, twin)
 
 

@@ -361,7 +361,7 @@ def test_a_client_that_never_reads_stops_being_served_and_bounds_memory() -> Non
 
 def send_until_stuck(client: socket.socket, data: bytes) -> int:
     """Send `data` again and again; how often it went before the other side stopped taking it."""
-    for count in range(1_000_000):
+    for count in range(5_000):
         try:
             client.sendall(data)
         except TimeoutError:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import warnings
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, ParamSpec
@@ -22,7 +23,10 @@ def on_uvloop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]
             asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
             await test(*args, **kwargs)
 
-        uvloop.run(watched())
+        with warnings.catch_warnings():
+            # Turned into an error, uvloop's complaint about what a failed test left open would keep it from closing.
+            warnings.simplefilter("ignore", ResourceWarning)
+            uvloop.run(watched())
         assert not unhandled
 
     return run
