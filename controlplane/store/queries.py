@@ -60,6 +60,17 @@ def due_instances(session: Session, now: datetime, limit: int) -> Sequence[str]:
     return session.scalars(query).all()
 
 
+def live_instances(session: Session) -> Sequence[Instance]:
+    """Instances that were created successfully once and are not being deleted: their nodes ought to run."""
+    query = select(Instance).where(Instance.observed_generation > 0, Instance.delete_requested.is_(False))
+    return session.scalars(query.order_by(Instance.name_key)).all()
+
+
+def routed_instances(session: Session) -> Sequence[Instance]:
+    """Instances that have a port at the gateway."""
+    return session.scalars(select(Instance).where(Instance.gateway_port.is_not(None))).all()
+
+
 def nodes_of_instance(session: Session, instance_id: str) -> Sequence[Node]:
     return session.scalars(select(Node).where(Node.instance_id == instance_id).order_by(Node.ordinal)).all()
 
