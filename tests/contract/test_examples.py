@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from controlplane.api.app import DOCUMENTS
-from tests.support.control_plane import SUBSCRIPTION, TENANT, World, member_certificate, world
+from tests.support.arm_world import SUBSCRIPTION, TENANT, World, member_certificate, world
 from tests.support.openapi import DIRECTORY, kept, operation_ids
 
 ANY = "$ANY"

@@ -17,7 +17,7 @@ from controlplane.settings import Settings
 from controlplane.store import queries
 from controlplane.store.migrate import upgrade
 from controlplane.store.session import Database, open_database
-from tests.support.control_plane import SUBSCRIPTION, TENANT, settle
+from tests.support.arm_world import SUBSCRIPTION, TENANT, settle
 from tests.support.ports import free_port
 
 START_TIMEOUT_S = 20

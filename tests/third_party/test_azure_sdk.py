@@ -11,7 +11,7 @@ import pytest
 
 from controlplane.settings import Settings
 from tests.support.api_server import https_api
-from tests.support.control_plane import GROUPS, member_certificate, sign_in
+from tests.support.arm_world import GROUPS, member_certificate, sign_in
 from tests.support.tool_envs import tool_python
 
 REQUIREMENTS = ("azure-mgmt-confidentialledger==2.0.0b5", "azure-identity==1.25.1", "azure-core")

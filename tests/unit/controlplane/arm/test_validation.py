@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from controlplane.arm import validation
 from controlplane.errors import ArmError, ErrorDetail
-from tests.support.control_plane import encryption_key, member, member_certificate
+from tests.support.arm_world import encryption_key, member, member_certificate
 
 OFFERED = ("southcentralus", "westeurope")
 
