@@ -11,6 +11,8 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Column, Integer, Table, inspect
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
 
 from controlplane.store.migrate import configuration, upgrade
 from controlplane.store.session import Database, open_database
@@ -68,6 +70,13 @@ def test_the_environment_reads_the_installations_settings(tmp_path: Path) -> Non
     database = open_database(f"sqlite:///{tmp_path}/mccf.db")
     assert differences(database) == []
     database.close()
+
+
+def test_every_table_can_be_written_for_postgresql() -> None:
+    for table in TABLES.values():
+        ddl = str(CreateTable(table.__table__).compile(dialect=postgresql.dialect()))
+        assert "DATETIME" not in ddl
+        assert f"CREATE TABLE {table.__tablename__}" in ddl
 
 
 def test_postgresql_says_the_same() -> None:
