@@ -213,7 +213,9 @@ def _use(
             verified = verify_receipt(session.receipt(txid), certificate, bytes.fromhex(statement["digest"]))
             if verified.txid != txid:
                 raise StepFailed(f"the receipt is for {verified.txid}")
-        with tell.step("ledger downloaded and verified"):
+        with tell.step("ledger chunk closed by vote, ledger downloaded and verified"):
+            _pass(Member(session, file_signer(*member)), [{"name": "trigger_ledger_chunk"}])
+            _eventually("the chunk", lambda: session.request("GET", "/node/ledger-chunk?since=1").status == 200)
             _download_and_verify(session, certificate)
         with tell.step("primary killed; writes go on"):
             _kill_primary(nodes, _primary_address(session))
