@@ -1,208 +1,213 @@
-"""A control plane in this process: its own data directory, a recorded hint instead of a broker, a clock to turn."""
+"""A control plane in a temporary directory: database, rows as the API writes them, and the loop over fakes."""
 
-import asyncio
-import json
-import threading
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import NameOID
-from httpx import ASGITransport, AsyncClient, Response
+from sqlalchemy import event, select
 
-from controlplane.api.app import create_app
-from controlplane.issuer.grants import ensure_first_principal
+from controlplane.arm.operation import OperationKind, OperationStatus
+from controlplane.reconcile.loop import Turn, reconcile
+from controlplane.reconcile.world import World
 from controlplane.settings import Settings
-from controlplane.store import lease, outcome, queries
-from controlplane.store.migrate import upgrade
+from controlplane.store import queries
 from controlplane.store.session import Database, open_database
+from controlplane.store.tables import Event, Instance, Node, Operation, ResourceGroup, Row
+from tests.support.fake_backend import FakeBackend, FakeOperator, Faults
 
-TENANT = "11111111-1111-4111-8111-111111111111"
-SUBSCRIPTION = "22222222-2222-4222-8222-222222222222"
-VERSION = "2024-09-19-preview"
-INSTANCE_VERSION = "2026-01-01-preview"
-HOST = "https://localhost:8443"
-GROUPS = f"/subscriptions/{SUBSCRIPTION}/resourceGroups"
-PROVIDER = "providers/Microsoft.ConfidentialLedger"
-
-
-class AppClient:
-    """Plain calls into an ASGI application, which runs on an event loop in a thread of its own."""
-
-    def __init__(self, app: Any) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        self._client = AsyncClient(transport=ASGITransport(app, raise_app_exceptions=False), base_url=HOST)
-
-    def request(self, method: str, url: str, **options: Any) -> Response:
-        return asyncio.run_coroutine_threadsafe(self._client.request(method, url, **options), self._loop).result(60)
-
-    def get(self, url: str, **options: Any) -> Response:
-        return self.request("GET", url, **options)
-
-    def post(self, url: str, **options: Any) -> Response:
-        return self.request("POST", url, **options)
-
-    def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+SUBSCRIPTION = "11111111-1111-1111-1111-111111111111"
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+CERTIFICATE = "-----BEGIN CERTIFICATE-----\nmember\n-----END CERTIFICATE-----\n"
+DESIRED: Mapping[str, Any] = {
+    "nodeCount": 3,
+    "runningState": "Active",
+    "deploymentType": {"languageRuntime": "JS", "appSourceUri": "customImage"},
+    "memberIdentityCertificates": [{"certificate": CERTIFICATE, "encryptionkey": None, "tags": {"identifier": "m0"}}],
+}
 
 
-@dataclass(slots=True)
-class World:
-    """One installation under test."""
+@dataclass
+class ControlPlane:
+    """`clock` moves only when the loop sleeps or a test says so; each sleep is one tick of every fake cluster."""
 
     settings: Settings
     database: Database
-    client: AppClient
-    hints: list[str]
-    now: list[datetime] = field(default_factory=lambda: [datetime.now(UTC)])
-    token: str = ""
+    faults: Faults = field(default_factory=Faults)
+    operators: set[str] = field(default_factory=set)
+    now: datetime = EPOCH
+    listens: bool = True
 
-    def call(self, method: str, path: str, body: Any = None, version: str | None = VERSION, **options: Any) -> Response:
-        """An authenticated request; `headers` and `params` are added to the usual ones."""
-        headers = {"Authorization": f"Bearer {self.token}"} | options.pop("headers", {})
-        params = ({} if version is None else {"api-version": version}) | options.pop("params", {})
-        if body is not None:
-            options["json"] = body
-        return self.client.request(method, path, headers=headers, params=params, **options)
+    def __post_init__(self) -> None:
+        self.backend = FakeBackend(self.faults, lambda: self.now.timestamp())
+        self.world = World(
+            settings=self.settings,
+            database=self.database,
+            backend=self.backend,
+            operator=lambda instance_id, _certificate: FakeOperator(self.backend.cluster(instance_id), self.faults),
+            operator_certificate=self._operator_certificate,
+            has_operator=lambda instance_id: instance_id in self.operators,
+            forget_operator=self.operators.discard,
+            gateway_listens=lambda _port: self.listens,
+            clock=lambda: self.now,
+            sleep=self.sleep,
+        )
 
-    def make_group(self, name: str = "rg1") -> str:
-        answer = self.call("PUT", f"{GROUPS}/{name}", {"location": "southcentralus"}, "2024-11-01")
-        assert answer.status_code in (200, 201), answer.text
-        return f"{GROUPS}/{name}"
+    def sleep(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+        for cluster in self.backend.clusters.values():
+            cluster.tick(seconds)
 
-    def instance_path(self, name: str = "bank", group: str = "rg1") -> str:
-        return f"{GROUPS}/{group}/{PROVIDER}/managedCCFs/{name}"
+    def put(self, name: str = "bank", **desired: Any) -> str:
+        """What the API's PUT leaves in the database; the new instance's row id."""
+        with self.database.write() as session:
+            group = queries.group_by_name(session, SUBSCRIPTION, "rg") or self._group()
+            session.add(group)
+            session.flush()
+            row = self._instance(group, name, {**DESIRED, **desired})
+            session.add(row)
+            self._operation(session, row, OperationKind.CREATE, OperationStatus.CREATING)
+            return row.id
 
-    def make_instance(self, name: str = "bank", group: str = "rg1", **changes: Any) -> Response:
-        self.make_group(group)
-        return self.call("PUT", self.instance_path(name, group), instance_body(**changes))
+    def delete(self, instance_id: str) -> None:
+        """What the API's DELETE leaves in the database."""
+        with self.database.write() as session:
+            row = queries.instance_by_id(session, instance_id)
+            assert row is not None
+            row.delete_requested, row.provisioning_state, row.due_at = True, "Deleting", self.now
+            row.generation += 1
+            self._operation(session, row, OperationKind.DELETE, OperationStatus.DELETING)
 
-    def settle(self, name: str = "bank", error: dict[str, Any] | None = None) -> None:
-        """Play the reconciler's part for one instance: bring it about, or fail with `error`."""
-        settle(self.database, name, self.now[0], error)
+    def update(self, instance_id: str, **desired: Any) -> None:
+        with self.database.write() as session:
+            row = queries.instance_by_id(session, instance_id)
+            assert row is not None
+            row.desired = {**row.desired, **desired}
+            row.generation += 1
+            row.provisioning_state, row.due_at = "Updating", self.now
+            self._operation(session, row, OperationKind.UPDATE, OperationStatus.UPDATING)
 
-    def rows(self) -> dict[str, list[tuple[Any, ...]]]:
-        """Everything the database holds, to compare before and after."""
-        with self.database.engine.connect() as connection:
-            return {
-                table: [tuple(row) for row in connection.exec_driver_sql(f"SELECT * FROM {table} ORDER BY 1")]
-                for table in ("resource_groups", "instances", "nodes", "operations", "events", "registrations")
-            }
+    def turn(self, instance_id: str) -> Turn:
+        return reconcile(self.world, instance_id)
+
+    def settle(self, instance_id: str, turns: int = 30) -> None:
+        """Turns until one is finished, as task and sweep would have it."""
+        for _ in range(turns):
+            if self.turn(instance_id) is Turn.FINISHED:
+                return
+            self.sleep(1.0)
+        raise AssertionError(f"instance {instance_id} was not settled: {self.messages()}")
+
+    def created(self, *, is_open: bool = True, **desired: Any) -> str:
+        instance_id = self.put(**desired)
+        self.settle(instance_id)
+        if is_open:
+            self.activate_member(instance_id)
+            self.settle(instance_id)
+        return instance_id
+
+    def activate_member(self, instance_id: str) -> None:
+        service = self.backend.cluster(instance_id).service
+        assert service is not None
+        service.members["m0"] = True
+
+    def instance(self, instance_id: str) -> Instance:
+        with self.database.read() as session:
+            row = queries.instance_by_id(session, instance_id)
+        assert row is not None
+        return row
+
+    def exists(self, instance_id: str) -> bool:
+        with self.database.read() as session:
+            return queries.instance_by_id(session, instance_id) is not None
+
+    def operations(self, instance_id: str) -> list[Operation]:
+        with self.database.read() as session:
+            query = select(Operation).where(Operation.resource_row_id == instance_id)
+            return list(session.scalars(query.order_by(Operation.started_at)))
+
+    def nodes(self, instance_id: str) -> dict[str, Node]:
+        with self.database.read() as session:
+            return {node.name: node for node in queries.nodes_of_instance(session, instance_id)}
+
+    def messages(self) -> list[str]:
+        with self.database.read() as session:
+            return [row.message for row in session.scalars(select(Event).order_by(Event.sequence))]
+
+    def kinds(self) -> list[str]:
+        with self.database.read() as session:
+            return [row.kind for row in session.scalars(select(Event).order_by(Event.sequence))]
+
+    def _operator_certificate(self, instance_id: str) -> str:
+        self.operators.add(instance_id)
+        return CERTIFICATE
+
+    def _group(self) -> ResourceGroup:
+        return ResourceGroup(
+            id=queries.new_id(),
+            subscription_id=SUBSCRIPTION,
+            name="rg",
+            name_key="rg",
+            location="southcentralus",
+            tags={},
+            provisioning_state="Succeeded",
+            created_at=self.now,
+            modified_at=self.now,
+        )
+
+    def _instance(self, group: ResourceGroup, name: str, desired: dict[str, Any]) -> Instance:
+        return Instance(
+            id=queries.new_id(),
+            group_id=group.id,
+            subscription_id=SUBSCRIPTION,
+            group_name="rg",
+            name=name,
+            name_key=name.lower(),
+            location="southcentralus",
+            tags={},
+            desired=desired,
+            generation=1,
+            revision=1,
+            created_by="tester",
+            created_by_type="User",
+            created_at=self.now,
+            modified_by="tester",
+            modified_by_type="User",
+            modified_at=self.now,
+            provisioning_state="Creating",
+            running_state="Unknown",
+            observed_generation=0,
+            next_ordinal=0,
+            due_at=self.now,
+        )
+
+    def _operation(self, session: Any, row: Instance, kind: OperationKind, status: OperationStatus) -> None:
+        operation = Operation(
+            id=queries.new_id(),
+            resource_row_id=row.id,
+            resource_id=f"/subscriptions/{SUBSCRIPTION}/resourceGroups/rg/{row.name}",
+            location=row.location,
+            kind=kind,
+            status=status,
+            generation=row.generation,
+            percent_complete=0,
+            started_at=self.now,
+            caller="tester",
+            correlation_id=queries.new_id(),
+        )
+        row.operation_id = operation.id
+        session.add(operation)
 
 
-def settle(database: Database, name: str, now: datetime, error: dict[str, Any] | None = None) -> bool:
-    """Take the lease of an instance, end its operation, and give the lease back."""
-    token = str(uuid.uuid4())
-    with database.write() as session:
-        instance = queries.instance_by_name(session, name)
-        if instance is None or not lease.take(session, instance.id, token, now, 10_000):
-            return False
-        session.refresh(instance)
-        if error is not None:
-            assert outcome.fail(session, instance.id, token, instance.generation, now, error)
-        elif instance.delete_requested:
-            return outcome.gone(session, instance.id, token, now)
-        else:
-            observed = {
-                "app_uri": "https://127.0.0.1:9000",
-                "identity_service_uri": f"{HOST}/ledgerIdentity/{instance.name}",
-                "service_certificate": member_certificate("service"),
-                "service_state": "Opening",
-                "waiting_for_members": ["ab" * 32],
-                "due_at": None,
-            }
-            assert outcome.succeed(session, instance.id, token, instance.generation, now, observed)
-        lease.release(session, instance.id, token)
-    return True
+def open_control_plane(directory: Path) -> ControlPlane:
+    settings = Settings(data_dir=directory, subscription_id=SUBSCRIPTION)
+    database = open_database(settings.sqlalchemy_url)
+    event.listen(database.engine, "connect", _without_sync)
+    Row.metadata.create_all(database.engine)
+    return ControlPlane(settings, database)
 
 
-@contextmanager
-def world(data_dir: Path, url: str = "", **settings: Any) -> Iterator[World]:
-    """Start an installation, sign in as its first principal, and stop it at the end."""
-    config = Settings(
-        data_dir=data_dir, tenant_id=TENANT, subscription_id=SUBSCRIPTION, database_url=url, public_url=HOST, **settings
-    )
-    data_dir.mkdir(parents=True, exist_ok=True)
-    database = open_database(config.sqlalchemy_url)
-    upgrade(database)
-    hints: list[str] = []
-    now = [datetime.now(UTC)]
-    ensure_first_principal(database, config, now[0])
-    app = create_app(config, notify=hints.append, database=database, clock=lambda: now[0])
-    client = AppClient(app)
-    try:
-        yield World(config, database, client, hints, now, sign_in(config, client))
-    finally:
-        client.close()
-        database.close()
-
-
-def sign_in(settings: Settings, client: Any) -> str:
-    """An access token for the first principal, by the client credentials grant."""
-    credentials = json.loads(settings.credentials_file.read_text())
-    form = {
-        "grant_type": "client_credentials",
-        "client_id": credentials["client_id"],
-        "client_secret": credentials["client_secret"],
-        "scope": "https://management.azure.com//.default",
-    }
-    answer = client.post(f"/{TENANT}/oauth2/v2.0/token", data=form)
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["access_token"])
-
-
-def instance_body(**properties: Any) -> dict[str, Any]:
-    """A PUT's body; keyword arguments replace properties, `location` and `tags` the top level's members."""
-    top = {name: properties.pop(name) for name in ("location", "tags") if name in properties}
-    defaults = {
-        "nodeCount": 3,
-        "deploymentType": {"languageRuntime": "JS", "appSourceUri": "customImage"},
-        "memberIdentityCertificates": [member("alice")],
-    }
-    return {"location": "southcentralus", "tags": {"costcenter": "77"}, "properties": defaults | properties} | top
-
-
-def member(name: str) -> dict[str, Any]:
-    return {
-        "certificate": member_certificate(name),
-        "encryptionkey": encryption_key(),
-        "tags": {"identifier": name, "group": "finance"},
-    }
-
-
-@cache
-def member_certificate(name: str) -> str:
-    """A self-signed P-384 certificate, as members make them (control-plane.md 9)."""
-    key = ec.generate_private_key(ec.SECP384R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + timedelta(days=3650))
-        .sign(key, hashes.SHA384())
-    )
-    return certificate.public_bytes(serialization.Encoding.PEM).decode()
-
-
-@cache
-def encryption_key(bits: int = 2048) -> str:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=bits).public_key()
-    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+def _without_sync(connection: Any, _record: Any) -> None:
+    """No test here pulls the plug, and a disk's patience is not what is measured."""
+    connection.execute("PRAGMA synchronous=OFF").close()

@@ -51,8 +51,8 @@ class FakeService:
 class FakeCluster:
     """The nodes and the service of one instance. `dies_at_start` makes the next launches come to nothing."""
 
-    def __init__(self) -> None:
-        self.now_s = 1_000.0
+    def __init__(self, now_s: float = 1_000.0) -> None:
+        self.now_s = now_s
         self.nodes: dict[str, FakeNode] = {}
         self.service: FakeService | None = None
         self.dies_at_start = 0
