@@ -152,6 +152,7 @@ class Interpreter:
         self.broken = False
         self._dispatch: Value | None = None
         self._modules: dict[str, Value] = {}
+        self._evaluated: set[str] = set()
         self._functions: dict[tuple[str, str], Value] = {}
         self._failed: tuple[type[JsLoadError], str] | None = None
 
@@ -267,9 +268,12 @@ class Interpreter:
     def _module(self, name: str) -> Value:
         """A module by its name, loaded and evaluated."""
         context = self.context
+        known = self._modules.get(name)
+        if known is not None and name in self._evaluated:
+            return known
         self._failed = None
+        was_broken, self.broken = self.broken, True  # a module that failed once cannot be evaluated again
         try:
-            known = self._modules.get(name)
             module = self._load(name) if known is None else known
             context.resolve_module(module)
             promise = context.evaluate_module(module)
@@ -278,6 +282,8 @@ class Interpreter:
         except Thrown:
             raise JsModuleNotFound(f"Failed to find module '{name}'") from None
         context.free(context.settle(promise))
+        self._evaluated.add(name)
+        self.broken = was_broken
         return module
 
     def _load(self, name: str) -> Value:
@@ -341,6 +347,9 @@ class InterpreterCache:
         if interpreter.broken or len(interpreter.host.tables) > _MAX_TABLES:
             interpreter.close()
             return
+        other = self._kept.pop((key, access), None)
+        if other is not None:
+            other.close()
         self._kept[key, access] = interpreter
         while len(self._kept) > max_kept:
             self._kept.popitem(last=False)[1].close()

@@ -9,7 +9,8 @@ What keeps this memory-safe:
 - every entry calls `JS_UpdateStackTop`, since the thread may have changed, and the stack limit never passes what the
   thread has;
 - a value the engine hands out is either freed in the same function or given to `Context.keep`;
-- module values are never freed: the engine frees a module with its context, or earlier when loading it fails;
+- module values are never freed: the engine frees a module with its context, or earlier when loading it fails, and
+  aborts the process when the last reference to one is given back;
 - no Python exception crosses the engine: a host function turns it into a JavaScript exception, or notes it in
   `Context.failure` and ends the script with an exception that scripts cannot catch.
 
@@ -151,7 +152,7 @@ class Pending(Exception):
 
 
 class Timeout(Exception):
-    """The script ran to its time limit."""
+    """The script ran to its time limit, which `is_late` has noted; scripts cannot catch it."""
 
 
 class Context:
@@ -265,7 +266,8 @@ class Context:
 
     def evaluate_module(self, module: Value) -> Value:
         """Link and evaluate a module; returns a promise. Raises `Pending` only where linking fails."""
-        return self.check(lib.JS_EvalFunction(self._context, module))
+        # The engine takes one reference each time and aborts the process when none is left.
+        return self.check(lib.JS_EvalFunction(self._context, lib.JS_DupValue(self._context, module)))
 
     def export(self, module: Value, name: str) -> Value:
         """A module's export, `UNDEFINED` where it has none."""
@@ -745,6 +747,8 @@ def _call_operation(_context: Any, _this: Value, count: int, argv: Arguments, _m
         return EXCEPTION
     except Thrown as error:
         return context.throw(error.kind, str(error))
+    except Timeout:
+        return context.abort()
     except BaseException as error:
         context.failure = error
         return context.abort()
@@ -776,6 +780,8 @@ def _load_by_name(_context: Any, name: Any, _opaque: Any) -> Any:
         pass
     except Thrown as error:
         active.throw(error.kind, str(error))
+    except Timeout:
+        active.abort()
     except BaseException as error:
         active.failure = error
         active.abort()

@@ -310,6 +310,28 @@ def test_an_interpreter_that_broke_is_not_kept(fatal: str) -> None:
     cache.clear()
 
 
+def test_a_module_that_failed_at_top_level_is_tried_again_in_a_new_interpreter() -> None:
+    cache = InterpreterCache()
+    for _ in range(3):
+        with pytest.raises(JsError, match="Error: top"):
+            _reuse(cache, "throw new Error('top'); export function run() {}")
+    cache.clear()
+
+
+def test_functions_of_a_module_share_one_instance() -> None:
+    interpreter = Interpreter(Access.APP_READ_WRITE)
+    source = {
+        "m.js": "import './n.js'; let n = 0; export const a = () => ++n; export const b = () => ++n;",
+        "n.js": "globalThis.loaded = (globalThis.loaded ?? 0) + 1; export const c = () => globalThis.loaded;",
+    }
+    found = []
+    for module, function in [("m.js", "a"), ("m.js", "b"), ("n.js", "c"), ("/m.js", "a"), ("m.js", "a")] * 3:
+        invocation = Invocation(source.get, None, {}, lambda level, text: None, bytes)
+        found.append(interpreter.call(module, function, [], invocation, Limits()))
+    assert found[:5] == [1, 2, 1, 3, 4]
+    interpreter.close()
+
+
 def test_an_ordinary_exception_keeps_the_interpreter() -> None:
     cache = InterpreterCache()
     source = "let n = 0; export function run() { if (++n === 2) throw new Error(); return n }"
