@@ -1,0 +1,54 @@
+"""`mccf`: the command line (decisions 20). Commands are named in a table and imported when they run."""
+
+import sys
+from collections import OrderedDict
+from typing import Any
+
+from knack import CLI
+from knack.arguments import ArgumentsContext
+from knack.commands import CLICommandsLoader, CommandGroup
+from knack.help_files import helps
+
+helps["up"] = """
+type: command
+short-summary: Start the control plane on this machine (broker, API, worker and gateway).
+long-summary: >
+    Waits until all of it serves. On the first start it makes a private CA and a first principal, whose secret is
+    left in a 0600 file. Nodes of instances that still run are found again.
+"""
+helps["down"] = """
+type: command
+short-summary: Stop the control plane. Nodes go on running unless --nodes is given.
+"""
+helps["status"] = """
+type: command
+short-summary: Show the parts of the control plane and every instance with its true state.
+"""
+
+
+class Commands(CLICommandsLoader):  # type: ignore[misc]  # knack has no types
+    """The command table."""
+
+    def load_command_table(self, args: list[str]) -> "OrderedDict[str, Any]":
+        with CommandGroup(self, "", "controlplane.cli.local#{}") as group:
+            for name in ("up", "down", "status"):
+                group.command(name, name)
+        table: OrderedDict[str, Any] = super().load_command_table(args)
+        return table
+
+    def load_arguments(self, command: str) -> None:
+        with ArgumentsContext(self, "") as arguments:
+            arguments.argument("data_dir", options_list=["--data-dir"], help="Data directory; default $MCCF_DATA_DIR.")
+        with ArgumentsContext(self, "down") as arguments:
+            arguments.argument("nodes", action="store_true", help="Stop the nodes of all instances too.")
+        super().load_arguments(command)
+
+
+def main() -> int:
+    """Run one command; its exit code."""
+    cli = CLI(cli_name="mccf", config_dir=None, config_env_var_prefix="MCCF_CLI", commands_loader_cls=Commands)
+    return int(cli.invoke(sys.argv[1:]) or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
