@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -137,14 +137,16 @@ def settle(database: Database, name: str, now: datetime, error: dict[str, Any] |
 
 
 @contextmanager
-def world(data_dir: Path, url: str = "", **settings: Any) -> Iterator[World]:
+def world(
+    data_dir: Path, url: str = "", notify: Callable[[str], None] | None = None, **settings: Any
+) -> Iterator[World]:
     """Start an installation, sign in as its first principal, and stop it at the end."""
     shutil.copytree(_first_start(), data_dir, dirs_exist_ok=True)
     config = _settings(data_dir, database_url=url, **settings)
     database = open_database(config.sqlalchemy_url)
     hints: list[str] = []
     now = [datetime.now(UTC)]
-    client = AppClient(create_app(config, notify=hints.append, database=database, clock=lambda: now[0]))
+    client = AppClient(create_app(config, notify=notify or hints.append, database=database, clock=lambda: now[0]))
     try:
         yield World(config, database, client, hints, now, _token(config))
     finally:
