@@ -279,7 +279,7 @@ def _live_and_die(plane: ControlPlane) -> None:
 
 
 def _until_settled(plane: ControlPlane, instance_id: str) -> None:
-    for _ in range(40):
+    for _ in range(200):  # every death costs the time of a lease
         try:
             if plane.turn(instance_id) is Turn.FINISHED:
                 return
