@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections import deque
 
+_FIRST_WINDOW = 8  # times the smallest: enough to be quick, not enough to flood a link that reorders
+
 
 class Progress:
     """Invariant: persisted_seqno <= received_seqno < next_seqno."""
@@ -46,9 +48,9 @@ class Progress:
         self.commit_due = False  # the follower has not been told the latest commit
         self.silent_ms = 0  # since the follower last answered in this view
         self.in_flight_bytes = 0
-        self.window_bytes = largest_window_bytes
         self._smallest_window_bytes = smallest_window_bytes
         self._largest_window_bytes = max(smallest_window_bytes, largest_window_bytes)
+        self.window_bytes = min(_FIRST_WINDOW * smallest_window_bytes, self._largest_window_bytes)
         self._in_flight: deque[tuple[int, int]] = deque()  # (last seqno, bytes) per message
 
     @property

@@ -108,6 +108,7 @@ class Raft:
         self._verified_seqno = 0  # our log is the current leader's up to here
         self._known_commit = 0  # committed as the leader says, perhaps not synced here yet
         self._unacknowledged_bytes = 0
+        self._refused_round = (0, -1)  # (view, round) of the last AE-NACK sent
         self._refusing_ms = 0  # after reject_after: how long not to ask for the same entries again
         self._election_ms = 0
         self._election_timeout_ms = 0
@@ -363,7 +364,12 @@ class Raft:
     # Roles
 
     def _become_follower(self, view: int) -> None:
-        """Follow in `view`, leader unknown so far; unsigned entries of the past are dropped."""
+        """Follow in `view`, leader unknown so far; unsigned entries of the past are dropped.
+
+        A follower's election timer runs on: a candidate that cannot win must not keep others from trying.
+        """
+        if self._role is not Leadership.FOLLOWER:
+            self._restart_election_timer()
         if view > self._view:
             self._view = view
             self._voted_for = None
@@ -375,7 +381,6 @@ class Raft:
         self._unacknowledged_bytes = 0
         self._rollback(self._log.committable_seqno)
         self._verified_seqno = self._log.commit_seqno
-        self._restart_election_timer()
 
     def _become_candidate(self) -> None:
         self._view += 1
@@ -455,17 +460,27 @@ class Raft:
         granted = (
             message.view == self._view
             and self._voted_for in (None, sender)
-            and message.committable >= self._log.committable
+            and message.committable >= self._least_committable()
         )
         if granted:
             self._voted_for = sender
             self._restart_election_timer()
         self._send.append((sender, RequestVoteResponse(self._view, granted)))
 
+    def _least_committable(self) -> TxID:
+        """What a candidate must have to get our vote: our last signed entry, as it may be committed.
+
+        Once our own removal is committed, later entries commit without us, so only our commit matters. Candidates
+        that do not know of that commit need our vote, and none of them may have what we alone hold beyond it.
+        """
+        if self.retirement_phase is RetirementPhase.COMPLETED:
+            return self.commit_txid
+        return self._log.committable
+
     def _on_request_pre_vote(self, sender: NodeId, message: RequestPreVote) -> None:
         granted = (
             message.view >= self._view
-            and message.committable >= self._log.committable
+            and message.committable >= self._least_committable()
             and self._role is not Leadership.LEADER
             and not self._hears_leader()
         )
@@ -508,7 +523,7 @@ class Raft:
         if self._refusing_ms:
             return
         if self._log.view_at(message.prev.seqno) != message.prev.view:
-            self._send.append((sender, self._refusal(message)))
+            self._refuse(sender, message)
             return
         self._merge(message.entries)
         # Not last_seqno: what we hold beyond this message may differ from the leader's log.
@@ -535,13 +550,20 @@ class Raft:
             self._append_to_log(entry)
             self._append.append(entry)
 
-    def _refusal(self, message: AppendEntries) -> AppendEntriesNack:
-        """Say where the logs may still agree: our end, or the last entry of a view not newer than `prev`'s."""
+    def _refuse(self, sender: NodeId, message: AppendEntries) -> None:
+        """Say where the logs may still agree: our end, or the last entry of a view not newer than `prev`'s.
+
+        Once a round is enough, unless the leader asks again with an empty message: our answer was lost.
+        """
+        if message.entries and self._refused_round == (message.view, message.round):
+            return
+        self._refused_round = (message.view, message.round)
         prev, seqno = message.prev, self._log.last_seqno
         if prev.seqno <= seqno:
             seqno = self._log.highest_possible_match(prev.seqno - 1, prev.view)
         seqno = max(seqno, self._log.commit_seqno)
-        return AppendEntriesNack(self._view, message.round, TxID(self._log.view_at(seqno), seqno))
+        estimate = TxID(self._log.view_at(seqno), seqno)
+        self._send.append((sender, AppendEntriesNack(self._view, message.round, estimate)))
 
     def _schedule_ack(self, message: AppendEntries) -> None:
         """Answer empty messages, what is synced already, and every so many bytes; the rest when persisted."""

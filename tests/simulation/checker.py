@@ -100,10 +100,9 @@ class Checker:
         _require(seqno > record.commit_seqno, f"{node_id} moved its commit from {record.commit_seqno} to {seqno}")
         entry = record.log[seqno - 1].entry
         _require(entry.signed, f"{node_id} committed {seqno}, which is not signed")
-        if seqno > len(self.committed):
+        if self._leaders.get(entry.view) == node_id and record.raft.view == entry.view:
             self._decided(record, entry)
-        else:
-            _require(record.disk.synced_seqno >= seqno, f"{node_id} published commit {seqno} before syncing it")
+        _require(seqno <= len(self.committed), f"{node_id} committed {seqno} before its leader")
         for index in range(record.commit_seqno, seqno):
             _require(
                 record.log[index].root == self.committed[index].root,
@@ -115,10 +114,8 @@ class Checker:
             self._status(record, txid)
 
     def _decided(self, record: Record, entry: Entry) -> None:
-        """A commit nobody has seen before: by the rules only the leader of the entry's view may make it."""
+        """A leader commits an entry of its own view: a quorum of every active configuration must have it synced."""
         node_id, seqno = record.node_id, entry.seqno
-        _require(self._leaders.get(entry.view) == node_id, f"{node_id} committed {seqno} of {entry.view} unled")
-        _require(record.raft.view == entry.view, f"{node_id} committed {entry.view}.{seqno} in a later view")
         for start, members in self._active(record):
             holders = [member for member in sorted(members) if self._holds(member, record.log[seqno - 1])]
             _require(

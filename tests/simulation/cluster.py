@@ -222,8 +222,8 @@ class Cluster:
         receiver = self.nodes[receiver_id]
         if self.plan.wire:
             message = decode_message(encode_message(message))
-        for delay_us in self.network.delays_us(sender, receiver_id):
-            self.after(delay_us, lambda: self._run(receiver, lambda: self._deliver(receiver, sender, message)))
+        for arrival_us in self.network.arrivals_us(sender, receiver_id, self.now_us):
+            self.at(arrival_us, lambda: self._run(receiver, lambda: self._deliver(receiver, sender, message)))
 
     def _react(self, node: Node, output: MachineOutput) -> None:
         for change in output.became:

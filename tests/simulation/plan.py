@@ -85,6 +85,7 @@ def _draw_weather(rng: random.Random) -> Weather:
     return Weather(
         loss=rng.choice((0.0, 0.01, 0.05, 0.15)),
         duplication=rng.choice((0.0, 0.05)),
+        reordering=rng.choice((0.0, 0.02, 0.2, 1.0)),
         straggling=rng.choice((0.0, 0.02, 0.08)),
         delay_us=rng.choice((2_000, 10_000, 30_000)),
     )
