@@ -18,6 +18,7 @@ from dataplane.crypto.certs import (
     self_signed_service_certificate,
 )
 from dataplane.crypto.keys import PrivateKey
+from dataplane.errors import RpcError
 from dataplane.governance.service import OpeningRefused, is_open, open_service, service_info
 from dataplane.governance.shares import issue_shares
 from dataplane.js.host import Access, Natives
@@ -34,6 +35,14 @@ from dataplane.kv.tables import (
 from dataplane.kv.tx import Tx
 
 CONSTITUTION_MODULE = "constitution"
+_NOT_SERVED_YET = (
+    "node.triggerLedgerRekey",
+    "node.triggerACMERefresh",
+    "setJwtPublicSigningKeys",
+    "removeJwtPublicSigningKeys",
+    "tcbHexToPolicy",
+)
+"""Functions that constitutions of the original call; an action that does so fails, and says why."""
 _PARAMETERS: Mapping[str, range] = {"validate": range(1, 2), "resolve": range(3, 5), "apply": range(2, 3)}
 
 
@@ -86,7 +95,10 @@ def natives(tx: Tx, ops: ServiceOps, access: Access) -> Natives:
     }
     if access is not Access.GOV_READ_WRITE:
         return reading
-    return reading | {
+    refused = {name: _not_served(name) for name in _NOT_SERVED_YET}
+    return {
+        **reading,
+        **refused,
         "node.transitionServiceToOpen": lambda previous, following: _open(tx, ops, following),
         "node.triggerRecoverySharesRefresh": lambda: _refresh_shares(tx, ops),
         "node.triggerLedgerChunk": lambda: ops.request_chunk(tx),
@@ -123,6 +135,13 @@ def check_constitution(text: object, limits: Limits) -> None:
             raise InvalidConstitution(
                 f"exports function {name} with {_arguments(count)}, expected {_expected(allowed)}"
             )
+
+
+def _not_served(name: str) -> Callable[..., object]:
+    def refuse(*_: object) -> object:
+        raise RpcError(501, "NotImplemented", f"ccf.{name} is not served yet")
+
+    return refuse
 
 
 def _arguments(count: object) -> str:

@@ -1,8 +1,9 @@
 """The window of recent proposals, which keeps a signed proposal from being submitted twice (node-api.md 4.3).
 
 A proposal's key is its `created_at` and the digest of its signature. The window holds the newest keys, at most
-`window_size`; a proposal older than the middle of the window is refused, since its key might have left it already. So is
-one that would be the first to leave a full window: with many proposals of one second the middle alone lets it in again.
+`window_size`; a proposal older than the middle of the window is refused, since its key might have left it already. So
+is one that would be the first to leave a full window: with many proposals of one second the middle alone would let it
+in again.
 """
 
 from dataplane.errors import RpcError

@@ -315,6 +315,20 @@ def test_only_the_flag_itself_makes_an_operator(opening: World, data: object) ->
     waits(opening, action("trigger_ledger_chunk"))
 
 
+def test_what_it_proposed_is_not_accepted_once_it_is_no_longer_active(opened: World) -> None:
+    node = describe_node("n1", 9100)
+    opened.join(node)
+    decided(opened, action("remove_virtual_host_data", host_data=HOST_DATA))
+    proposal_id = waits(opened, action("transition_node_to_trusted", node_id=node.id, valid_from=SINCE))
+    decided(opened, action("set_member", cert=OPERATOR.cert_pem, member_data=OPERATOR.data))
+    tx = opened.store.begin()
+    tx.put(NODES_VIRTUAL_HOST_DATA, HOST_DATA.encode(), bytes(8))
+    opened.commit(tx)
+    assert opened.vote(ALICE, proposal_id, NO).body["proposalState"] == "Open"
+    opened.activate(OPERATOR)
+    assert opened.vote(BOB, proposal_id, "export function vote() { throw 1; }").body["proposalState"] == "Accepted"
+
+
 # Its part in votes
 
 
