@@ -294,3 +294,34 @@ def test_no_against_the_managed_majority() -> None:
     proposal_id = w.propose(ALICE, action("remove_user", user_id="a" * 64)).body["proposalId"]
     assert w.vote(ALICE, proposal_id, NO).body["proposalState"] == "Open"
     assert w.vote(BOB, proposal_id, NO).body["proposalState"] == "Rejected"
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize(
+    ("ballot", "reason"),
+    [
+        (
+            "export function vote() { try { while (true) {} } finally { return true; } }",
+            "Operation took too long to complete.",
+        ),
+        ("export function vote() { const a = []; while (true) a.push('x'.repeat(1e6) + a.length); }", "out of memory"),
+    ],
+)
+def test_a_ballot_without_end_fails_and_the_others_decide(ballot: str, reason: str) -> None:
+    w = World([ALICE, BOB, CAROL])
+    w.activate()
+    proposal_id = w.propose(ALICE, action("remove_user", user_id="a" * 64)).body["proposalId"]
+    assert w.vote(ALICE, proposal_id, YES).status == 200
+    answer = w.vote(CAROL, proposal_id, ballot)
+    assert answer.status == 200
+    final = w.vote(BOB, proposal_id, YES).body
+    assert final["proposalState"] == "Accepted"
+    assert reason in final["voteFailures"][CAROL.id]["reason"]
+
+
+@pytest.mark.ci
+def test_a_constitution_without_end_is_a_500_that_leaves_no_trace() -> None:
+    w = world("export function validate(text) { while (true) {} }", OPEN, NOTHING)
+    before = w.snapshot()
+    message = refused(w, w.propose(ALICE, action("x")), before)
+    assert message.startswith("Failed to execute validation: Operation took too long to complete.")

@@ -4,6 +4,7 @@ from importlib.resources import files
 
 import pytest
 
+from controlplane.ccf_operator.constitution import managed_constitution as operators_text
 from dataplane.governance.host_calls import check_constitution
 from dataplane.governance.managed import PARTS, bundle_digest, managed_constitution
 from dataplane.js.interpreter import Limits
@@ -22,6 +23,10 @@ def test_every_file_is_part_of_it() -> None:
     text = managed_constitution(None)
     for part in PARTS[:-2]:
         assert (folder / part).read_text("utf-8") in text
+
+
+def test_the_control_plane_starts_services_with_the_same_text() -> None:
+    assert operators_text() == managed_constitution(None)
 
 
 def test_digest_is_filled_in() -> None:

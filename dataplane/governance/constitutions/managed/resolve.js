@@ -72,7 +72,7 @@ function hasAcceptedEvidence({ node_id }) {
 
 function isFirstInstallOfSample({ bundle }) {
   if (SAMPLE_APP_DIGEST === "" || !isNewService()) return false;
-  if (table("endpoints").size > 0 || table("modules").size > 0) return false;
+  if (table("modules").size > 0) return false;
   const digest = ccf.crypto.digest("SHA-256", ccf.strToBuf(canonicalJson(bundle)));
   return toHex(digest) === SAMPLE_APP_DIGEST;
 }
