@@ -1,118 +1,141 @@
-"""Bytes from a client to one healthy node and back; TLS is never opened, so the gateway can read nothing.
+"""One stable address per instance: bytes go through to a node that lives, TLS is never opened (architecture 3).
 
-A node is chosen when the client's first bytes are there: whoever only looks whether the port is open disturbs no node,
-and a node that cannot be reached costs the client nothing but the time of a connect. A connection stays with its node.
+Routes come from the database and are read again every poll. While it cannot be read, the last ones stand, so gateway
+and nodes go on when the control plane is down. A connection keeps its node; a new one tries the nodes in turn.
+
+A node is chosen when the client's first bytes are there (in TLS the client speaks first): whoever only looks whether
+the port is open disturbs no node, and a node that cannot be reached costs a client nothing but a connect.
 """
 
 import asyncio
 import contextlib
-import itertools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
-from controlplane.gateway.routes import Address, RouteTable
+from controlplane.gateway.routes import Address, Route, attempts, changes
 
-CONNECT_TIMEOUT_S = 1.0
+POLL_S = 0.1
+CONNECT_TIMEOUT_S = 0.5
 FIRST_BYTES_TIMEOUT_S = 60.0
-CHUNK = 64 * 1024
+_CHUNK_BYTES = 65_536
 
-_log = logging.getLogger("mccf.gateway")
+_LOG = logging.getLogger("mccf.gateway")
+
+ReadRoutes = Callable[[], Mapping[int, Route]]
+"""The routes by port; may block, and raise when the database cannot be read."""
 
 
 class Gateway:
-    """Listens on the ports of a route table and follows its changes."""
+    """Listens on `host` for every route; lives in one event loop."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, read_routes: ReadRoutes) -> None:
         self._host = host
-        self._table = RouteTable({})
+        self._read_routes = read_routes
+        self._routes: Mapping[int, Route] = {}
         self._servers: dict[int, asyncio.Server] = {}
         self._connections: dict[int, set[asyncio.Task[None]]] = {}
-        self._turns = itertools.count()
+        self._turn = 0
+        self._failing = False
 
-    @property
-    def ports(self) -> frozenset[int]:
-        """Where it listens now."""
-        return frozenset(self._servers)
-
-    async def follow(self, table: RouteTable) -> None:
-        """Listen where the table says and nowhere else. A port that is taken is tried again with the next table."""
-        self._table = table
-        for port in set(self._servers) - set(table.ports):
-            self._servers.pop(port).close()
-            for task in self._connections.pop(port, set()):
-                task.cancel()
-        for port in sorted(set(table.ports) - set(self._servers)):
-            try:
-                self._servers[port] = await asyncio.start_server(self._serve(port), self._host, port)
-            except OSError as error:
-                _log.error("cannot listen on port %d: %s", port, error)
-
-    async def close(self) -> None:
-        """Stop listening and end every connection."""
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Follow the routes until told to stop, then close everything."""
+        while not stopping.is_set():
+            await self.refresh()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), POLL_S)
         tasks = [task for port in self._connections.values() for task in port]
-        await self.follow(RouteTable({}))
+        for port in list(self._servers):
+            self._close(port)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _serve(self, port: int) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]:
+    async def refresh(self) -> None:
+        """Read the routes once and make the listeners match them."""
+        try:
+            self._routes = await asyncio.to_thread(self._read_routes)
+        except Exception:
+            if not self._failing:
+                _LOG.exception("the routes cannot be read; the last ones stand")
+            self._failing = True
+            return
+        self._failing = False
+        wanted = changes(self._servers, self._routes)
+        for port in wanted.close:
+            self._close(port)
+        for port in wanted.open:
+            await self._open(port)
+
+    async def _open(self, port: int) -> None:
+        connections = self._connections.setdefault(port, set())
+
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.ensure_future(self._forward(port, reader, writer))
-            connections = self._connections.setdefault(port, set())
+            task = asyncio.ensure_future(self._serve(port, reader, writer))
             connections.add(task)
             task.add_done_callback(connections.discard)
 
-        return accept
-
-    async def _forward(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            first = await asyncio.wait_for(reader.read(CHUNK), FIRST_BYTES_TIMEOUT_S)
-            candidates = self._table.candidates(port, next(self._turns))
-            node = await connect_any(candidates) if first else None
+            self._servers[port] = await asyncio.start_server(accept, self._host, port, backlog=1024)
+            _LOG.info("listening on %s:%d", self._host, port)
+        except OSError as error:
+            _LOG.warning("cannot listen on %s:%d: %s", self._host, port, error)
+
+    def _close(self, port: int) -> None:
+        """Stop listening, and hang up on the clients of an instance that is gone."""
+        self._servers.pop(port).close()
+        for task in self._connections.pop(port, set()):
+            task.cancel()
+
+    async def _serve(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(FIRST_BYTES_TIMEOUT_S):
+                first = await reader.read(_CHUNK_BYTES)
+            node = await self._connect(port) if first else None
             if node is not None:
-                await _join(first, (reader, writer), node)
+                await _pass_bytes(first, reader, writer, *node)
         except (OSError, TimeoutError):
-            pass  # either side went away, which the other side learns by the close below
+            pass  # either side went away; the client sees its connection end
         finally:
-            await _close(writer)
+            writer.close()
+
+    async def _connect(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        route = self._routes.get(port)
+        self._turn += 1
+        for address in attempts(route.nodes if route else (), self._turn):
+            connected = await _try(address)
+            if connected is not None:
+                return connected
+        return None
 
 
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-async def connect_any(candidates: Sequence[Address]) -> Streams | None:
-    """A connection to the first of the candidates that accepts one; None when none does."""
-    for host, port in candidates:
-        with contextlib.suppress(OSError, TimeoutError):
-            return await asyncio.wait_for(asyncio.open_connection(host, port), CONNECT_TIMEOUT_S)
-    return None
-
-
-async def _join(first: bytes, client: Streams, node: Streams) -> None:
-    """Pass bytes both ways until both sides are done, or one breaks."""
-    client_reader, client_writer = client
-    node_reader, node_writer = node
+async def _try(address: Address) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
     try:
-        node_writer.write(first)
-        up = asyncio.ensure_future(_pump(client_reader, node_writer))
-        down = asyncio.ensure_future(_pump(node_reader, client_writer))
-        try:
-            await asyncio.gather(up, down)
-        finally:
-            up.cancel()
-            down.cancel()
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            return await asyncio.open_connection(*address)
+    except (OSError, TimeoutError):
+        return None
+
+
+async def _pass_bytes(
+    first: bytes,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    node_reader: asyncio.StreamReader,
+    node_writer: asyncio.StreamWriter,
+) -> None:
+    """Both directions until both have ended or one breaks; a half-closed connection is passed on as such."""
+    node_writer.write(first)
+    up = asyncio.ensure_future(_pump(reader, node_writer))
+    down = asyncio.ensure_future(_pump(node_reader, writer))
+    try:
+        await asyncio.gather(up, down)
     finally:
-        await _close(node_writer)
+        up.cancel()
+        down.cancel()
+        node_writer.close()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """One direction; the end of one side's bytes is passed on, the other direction goes on."""
-    while data := await reader.read(CHUNK):
-        writer.write(data)
-        await writer.drain()
-    if writer.can_write_eof():
-        writer.write_eof()
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        writer.close()
-        await writer.wait_closed()
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    while data := await source.read(_CHUNK_BYTES):
+        target.write(data)
+        await target.drain()
+    if target.can_write_eof():
+        target.write_eof()

@@ -1,4 +1,4 @@
-"""Which nodes stand behind which port. Pure."""
+"""Which nodes stand behind which port, as values."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,42 +7,38 @@ Address = tuple[str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class NodeRow:
-    """What the gateway reads of one node: its instance's id and port, its state and its address (`host:port`)."""
+class Route:
+    """One instance: the port clients know, and the nodes that may answer there, in the order of their ordinals."""
 
-    instance_id: str
-    port: int | None
-    state: str
-    rpc_address: str | None
+    port: int
+    nodes: tuple[Address, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class RouteTable:
-    """Ports to listen on, each with the addresses of the nodes that may serve its clients."""
+class Changes:
+    """What must happen to the listeners so that they match the routes."""
 
-    ports: Mapping[int, tuple[Address, ...]]
-
-    def candidates(self, port: int, turn: int) -> Sequence[Address]:
-        """The nodes to try for one connection, in order: each connection begins with the next node."""
-        nodes = self.ports.get(port, ())
-        first = turn % len(nodes) if nodes else 0
-        return nodes[first:] + nodes[:first]
+    open: tuple[int, ...]
+    close: tuple[int, ...]
 
 
-def build(rows: Iterable[NodeRow], known_ports: Iterable[int]) -> RouteTable:
-    """The table for these nodes. `known_ports` belong to instances that exist: they are listened on without a node
-    too, so that no one else takes the port and clients are refused by us."""
-    nodes: dict[int, list[Address]] = {port: [] for port in known_ports}
-    for row in rows:
-        address = parse_address(row.rpc_address)
-        if row.port is not None and row.state == "Running" and address is not None:
-            nodes.setdefault(row.port, []).append(address)
-    return RouteTable({port: tuple(sorted(addresses)) for port, addresses in sorted(nodes.items())})
+def changes(listening: Iterable[int], routes: Mapping[int, Route]) -> Changes:
+    """Ports to open and to close."""
+    now, wanted = set(listening), set(routes)
+    return Changes(tuple(sorted(wanted - now)), tuple(sorted(now - wanted)))
 
 
-def parse_address(text: str | None) -> Address | None:
-    """`host:port`, the host in brackets if it has colons; None where the text is no address."""
-    host, colon, port = (text or "").rpartition(":")
-    if not colon or not host or not port.isdecimal() or not 0 < int(port) <= 65535:
-        return None
-    return host.removeprefix("[").removesuffix("]"), int(port)
+def attempts(nodes: Sequence[Address], turn: int) -> tuple[Address, ...]:
+    """Every node once, beginning with another one each turn: connections spread, dead nodes are passed over."""
+    if not nodes:
+        return ()
+    begin = turn % len(nodes)
+    return (*nodes[begin:], *nodes[:begin])
+
+
+def parse_address(text: str) -> Address:
+    """`host:port` as a pair; raises `ValueError`."""
+    host, _, port = text.rpartition(":")
+    if not host:
+        raise ValueError(f"{text!r} is not host:port")
+    return host, int(port)

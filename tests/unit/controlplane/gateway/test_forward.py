@@ -10,7 +10,7 @@ import pytest
 
 from controlplane.gateway import forward
 from controlplane.gateway.forward import Gateway
-from controlplane.gateway.routes import Address, RouteTable
+from controlplane.gateway.routes import Address, Route
 
 HOST = "127.0.0.1"
 
@@ -73,7 +73,8 @@ def test_new_routes_apply_to_new_connections_and_leave_old_ones_alone() -> None:
             reader, writer = await asyncio.open_connection(HOST, port)
             writer.write(b"1")
             assert await reader.readexactly(2) == b"A1"
-            await gateway.follow(RouteTable({port: (two,)}))
+            _routes[port] = (two,)
+            await gateway.refresh()
             assert await _ask(port) == b"Bx"
             writer.write(b"2")
             assert await reader.readexactly(1) == b"2"
@@ -88,7 +89,8 @@ def test_a_port_that_goes_is_closed_with_its_connections() -> None:
             reader, writer = await asyncio.open_connection(HOST, port)
             writer.write(b"1")
             await reader.readexactly(2)
-            await gateway.follow(RouteTable({}))
+            del _routes[port]
+            await gateway.refresh()
             assert await asyncio.wait_for(reader.read(), 2) == b""
             writer.close()
             with pytest.raises(ConnectionRefusedError):
@@ -101,12 +103,11 @@ def test_a_port_someone_else_has_is_tried_again() -> None:
     async def play() -> None:
         with socket.create_server((HOST, 0)) as taken:
             port = taken.getsockname()[1]
-            gateway = Gateway(HOST)
-            await gateway.follow(RouteTable({port: ()}))
-            assert gateway.ports == frozenset()
-        await gateway.follow(RouteTable({port: ()}))
-        assert gateway.ports == {port}
-        await gateway.close()
+            gateway = Gateway(HOST, lambda: {port: Route(port, ())})
+            await gateway.refresh()
+        await gateway.refresh()
+        assert await _ask(port) == b""
+        await _end(gateway)
 
     asyncio.run(play())
 
@@ -146,6 +147,7 @@ def test_a_node_that_dies_ends_the_connection_and_the_next_one_finds_another() -
 
 _node_connections: dict[Address, int] = {}
 _stop: dict[Address, Callable[[], None]] = {}
+_routes: dict[int, tuple[Address, ...]] = {}
 
 
 @asynccontextmanager
@@ -178,10 +180,18 @@ async def _node(name: bytes) -> AsyncIterator[Address]:
 @asynccontextmanager
 async def _gateway(*nodes: Address) -> AsyncIterator[tuple[Gateway, int]]:
     port = _free_port()
-    gateway = Gateway(HOST)
-    await gateway.follow(RouteTable({port: nodes}))
+    _routes.clear()
+    _routes[port] = nodes
+    gateway = Gateway(HOST, lambda: {p: Route(p, addresses) for p, addresses in _routes.items()})
+    await gateway.refresh()
     yield gateway, port
-    await gateway.close()
+    await _end(gateway)
+
+
+async def _end(gateway: Gateway) -> None:
+    stopping = asyncio.Event()
+    stopping.set()
+    await gateway.run(stopping)
 
 
 async def _ask(port: int) -> bytes:
