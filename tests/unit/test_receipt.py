@@ -37,6 +37,7 @@ from dataplane.receipt import (
 )
 from dataplane.txid import TxID
 from tests.support.real_ledgers import frames_of, unwrap_secrets
+from tests.support.receipt_mutants import unused_bits_mutant
 from tests.support.service_ledger import filled_ledger
 from tests.support.vectors import require_vectors
 
@@ -227,6 +228,20 @@ def test_a_node_cannot_endorse_others() -> None:
     cert = endorsed_by(LEDGER.node_key, LEDGER.node_cert, impostor)
     with pytest.raises(InvalidReceipt, match="not endorsed"):
         verify_receipt(receipt_signed_by(impostor, cert, [LEDGER.node_cert]), LEDGER.service_cert)
+
+
+def test_what_no_signature_covers_may_not_change_either() -> None:
+    """The count of unused bits of a certificate's signature: 1 is well-formed DER when the last bit is 0."""
+    node_key = ec.generate_private_key(ec.SECP384R1())
+    cert = endorsed_by(LEDGER.service_key, LEDGER.service_cert, node_key)
+    while load_certificate(cert).signature[-1] & 1:
+        cert = endorsed_by(LEDGER.service_key, LEDGER.service_cert, node_key)
+    receipt = receipt_signed_by(node_key, cert, [])
+    verify_receipt(receipt, LEDGER.service_cert)
+    changed = unused_bits_mutant(receipt).receipt
+    assert load_certificate(changed["cert"]).signature == load_certificate(cert).signature
+    with pytest.raises(InvalidReceipt, match="not endorsed"):
+        verify_receipt(changed, LEDGER.service_cert)
 
 
 def _authority_over(key: ec.EllipticCurvePrivateKey) -> str:

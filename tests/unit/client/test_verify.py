@@ -179,6 +179,7 @@ SERVICE_ROW: Any = {"cert": "x", "status": "Opening"}
         (signed(lambda ledger: ledger.signature_writes(service_key=ledger.node_key)), "another key"),
         (signed(lambda ledger: ledger.signature_writes(tree_bytes=ledger.tree.serialise(0, 1))), "serialised tree"),
         (signed(lambda ledger: ledger.signature_writes(tree_bytes=b"short")), "serialised tree"),
+        (signed(lambda ledger: ledger.signature_writes(tree_bytes=bytes(15) + b"c" + bytes(32))), "serialised tree"),
         (signed(lambda ledger: foreign_node(ledger, status="Pending")), "not trusted"),
         (signed(lambda ledger: foreign_node(ledger, endorse=False)), "not endorsed by the service"),
         (lambda ledger: void(ledger.append(ledger.signature_writes() | {TREE: {}})), "tree is missing"),

@@ -70,11 +70,13 @@ def test_an_attached_payload_cannot_be_replaced() -> None:
 
 def test_changed_messages_do_not_verify() -> None:
     good = message()
+    padded = good.signature[:48] + b"\0" + good.signature[48:]  # the same two numbers
     changed = [
         Sign1(good.protected, good.protected_bytes + b"\0", {}, good.payload, good.signature),
         Sign1(good.protected, good.protected_bytes, {}, b"another", good.signature),
         Sign1(good.protected, good.protected_bytes, {}, good.payload, good.signature[::-1]),
         Sign1(good.protected, good.protected_bytes, {}, good.payload, good.signature[:-1]),
+        Sign1(good.protected, good.protected_bytes, {}, good.payload, padded),
         Sign1(good.protected, good.protected_bytes, {}, good.payload, bytes(96)),
         Sign1(good.protected, good.protected_bytes, {}, good.payload, b"\xff" * 96),
         Sign1({ALG: -7}, good.protected_bytes, {}, good.payload, good.signature),

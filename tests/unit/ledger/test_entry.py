@@ -133,6 +133,7 @@ def changed(offset: int, value: int) -> bytes:
         (changed(35, 0x80), "out of range"),
         (changed(32, 0), "view 0 is out of range"),
         (changed(24, 8), "seqno 7 in the public domain, 8 in the header"),
+        (FRAME[:24] + bytes(8) + FRAME[32:45] + bytes(8) + FRAME[53:], "seqno 0"),
         (changed(38, 1), "does not fit"),
         (changed(44, 9), "cannot be read"),
         (changed(44, 1), "snapshot"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from dataplane.crypto.cose import decode_sign1, verify_sign1
+from dataplane.crypto.cose import VDS, decode_sign1, sign1, verify_sign1
 from dataplane.crypto.keys import spki_der
 from dataplane.kv.tables import COSE_SIGNATURES, SIGNATURES, TREE, UNIT_KEY, dump_json, load_json
 from dataplane.kv.writeset import WriteSet
@@ -131,6 +131,21 @@ def test_cose_of_another_transaction_or_root_is_refused() -> None:
         foreign = LEDGER.signature_writes(**changes)
         with pytest.raises(InvalidSignatureTx, match=reason):
             verify(WRITES | {COSE_SIGNATURES: foreign[COSE_SIGNATURES]})
+
+
+def test_cose_of_another_form_is_refused() -> None:
+    """Attached payloads, and signatures about another kind of structure, are not what nodes write."""
+    message = service_signature(WRITES)
+    assert message is not None
+    headers = list(message.protected.items())
+    root = LEDGER.tree.root()
+    for protected, detached, reason in (
+        (headers, False, "does not hold"),
+        ([(label, value) for label, value in headers if label != VDS], True, "not about a CCF ledger"),
+    ):
+        raw = sign1(LEDGER.service_key, protected, root, detached=detached)
+        with pytest.raises(InvalidSignatureTx, match=reason):
+            verify(with_row(COSE_SIGNATURES, dump_json(b64encode(raw).decode())))
 
 
 def test_the_self_endorsement_of_a_new_service() -> None:
