@@ -6,7 +6,7 @@ UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test check bench lock clean shown-ledgers shown-receipts shown-governance \
-	shown-failover shown-canaries
+	shown-failover shown-canaries shown-sdk shown-quickstart shown-bad-input
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -51,6 +51,15 @@ shown-failover: $(VENV)/dev ## the primary killed 20 times under load
 
 shown-canaries: $(VENV)/dev ## 100 private values, found nowhere
 	$(BIN)/python -m tests.shown.canaries
+
+shown-sdk: $(VENV)/dev ## the unpatched Azure SDK against real nodes
+	$(BIN)/python -m tests.shown.sdk
+
+shown-quickstart: $(VENV)/dev ## the quickstart from clean clones, five times
+	$(BIN)/python -m tests.shown.quickstart
+
+shown-bad-input: $(VENV)/dev ## bad input to node and control plane, Schemathesis on the ARM contract
+	$(BIN)/pytest tests/integration/test_bad_input.py tests/contract tests/fuzz
 
 lock: $(VENV)/dev ## pin the dependencies again
 	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shown import canaries, failover, governance, ledgers, receipts
+from tests.shown import canaries, failover, governance, ledgers, receipts, sdk
 from tests.support.ccf_package import VERSIONS
 
 pytestmark = [pytest.mark.ci, pytest.mark.xdist_group("nodes")]
@@ -28,6 +28,10 @@ def test_the_primary_is_killed_twice_under_load(tmp_path: Path) -> None:
 
 def test_private_values_are_found_nowhere(tmp_path: Path) -> None:
     assert canaries.run(20, tmp_path)["found"] == 0
+
+
+def test_the_azure_sdk_against_real_nodes(tmp_path: Path) -> None:
+    assert sdk.run(tmp_path)["seen"]["created"] == "Succeeded"
 
 
 @pytest.mark.parametrize("version", VERSIONS)
