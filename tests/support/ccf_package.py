@@ -63,6 +63,15 @@ def read_ledger(directory: Path, version: str, *, uncommitted: bool = False) -> 
     )
 
 
+def secrets_chain_holds(directory: Path, version: str) -> bool:
+    """The verdict of `verify_ledger_secrets_chain.py` on committed chunks."""
+    tool = ccf_python(version).with_name("verify_ledger_secrets_chain.py")
+    return (
+        subprocess.run([str(tool), str(directory)], capture_output=True, timeout=_TIMEOUT_S, check=False).returncode
+        == 0
+    )
+
+
 def judge_receipts(
     receipts: Iterable[dict[str, Any]], service_cert_pem: str, version: str, *, chain: bool = False
 ) -> list[str]:

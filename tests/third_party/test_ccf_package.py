@@ -11,9 +11,12 @@ import pytest
 from dataplane.client.signing import file_signer, new_identity, sign_governance
 from dataplane.client.verify import LedgerCorrupt, verify_ledger
 from dataplane.crypto.cose import decode_sign1, verify_sign1
+from dataplane.kv.tables import HISTORICAL_ENCRYPTED_LEDGER_SECRET, UNIT_KEY, dump_json
+from dataplane.ledger.entry import EntryFlags
+from dataplane.ledger.secrets import historical_secret, previous_secret
 from dataplane.ledger.signatures import is_signature
 from dataplane.receipt import InvalidReceipt, verify_receipt
-from tests.support.ccf_package import V6, VERSIONS, cose_sign1, judge_receipts, read_ledger
+from tests.support.ccf_package import V6, VERSIONS, cose_sign1, judge_receipts, read_ledger, secrets_chain_holds
 from tests.support.receipt_mutants import mutants
 from tests.support.service_ledger import ServiceLedger, filled_ledger
 
@@ -53,6 +56,26 @@ def test_it_refuses_a_changed_ledger(ledger: ServiceLedger, tmp_path: Path, vers
     assert not read_ledger(directory, version).accepted
     with pytest.raises(LedgerCorrupt):
         verify_ledger(directory)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_it_follows_our_chain_of_secrets(tmp_path: Path, version: str) -> None:
+    for case, second_version in (("good", 5), ("broken", 4)):
+        ledger = ServiceLedger()
+        first, second, third = (bytes([n]) * 32 for n in (1, 2, 3))
+        values = [  # at seqno 3 the opening, at 4 and 5 rekeys
+            historical_secret(next_version=1),
+            historical_secret(previous=previous_secret(first, 1, successor=second, iv=bytes(12), stored_version=3)),
+            historical_secret(
+                previous=previous_secret(second, second_version, successor=third, iv=bytes(12), stored_version=4)
+            ),
+        ]
+        for value in values:
+            ledger.append({HISTORICAL_ENCRYPTED_LEDGER_SECRET: {UNIT_KEY: dump_json(value)}})
+        ledger.append(ledger.signature_writes(), flags=EntryFlags.CHUNK_AFTER)
+        directory = ledger.write_to(tmp_path / case)
+        assert read_ledger(directory, version).accepted
+        assert secrets_chain_holds(directory, version) is (case == "good")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
