@@ -66,7 +66,7 @@ WRITES = {
 }
 
 
-@pytest.mark.parametrize("path", READS)
+@pytest.mark.parametrize("path", READS, ids=range(len(READS)))  # the paths hold ids of fresh keys
 def test_reads_need_an_api_version(world: World, path: str) -> None:
     for query, code in (
         ("", "MissingApiVersionParameter"),
@@ -78,7 +78,7 @@ def test_reads_need_an_api_version(world: World, path: str) -> None:
         assert (answer.status, answer.code) == (400, code)
 
 
-@pytest.mark.parametrize(("path", "message"), WRITES.items())
+@pytest.mark.parametrize(("path", "message"), WRITES.items(), ids=range(len(WRITES)))
 def test_writes_need_an_api_version_after_the_signature(world: World, path: str, message: str) -> None:
     before = world.snapshot()
     for query, code in (("", "MissingApiVersionParameter"), ("api-version=1", "UnsupportedApiVersionValue")):
