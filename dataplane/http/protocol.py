@@ -11,11 +11,11 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
-from dataplane.config import HttpLimits
 from dataplane.http.message import CONTINUE, HttpRequest, HttpResponse, encode_response, error_response
-from dataplane.http.parser import Fault, RequestParser
+from dataplane.http.parser import RequestParser
+from dataplane.http.port import ListeningPort
 from dataplane.http.tls import TlsConnection, TlsError
 
 # Responses of pipelined requests are written together; beyond this they go out before the next is asked for.
@@ -45,33 +45,10 @@ Dispatch = Callable[[Session, HttpRequest, Reply], None]
 """Called in the event loop for one request; calls the reply at once or later, and once: repetitions are ignored."""
 
 
-class Port(Protocol):
-    """What a connection needs of the interface it came in on."""
-
-    name: str
-    limits: HttpLimits
-    dispatch: Dispatch
-
-    def admit(self, connection: "HttpConnection") -> bool:
-        """Count the connection in; False when it is to be dropped at once. May set its `over_cap`."""
-
-    def secure(self) -> TlsConnection | None:
-        """The TLS side of a new connection; None on an unsecured interface."""
-
-    def forget(self, connection: "HttpConnection") -> None:
-        """Count the connection out."""
-
-    def count(self, fault: Fault) -> None:
-        """Raise the error counter of `fault`."""
-
-    def next_session_id(self) -> int:
-        """A number no other session of this node has."""
-
-
 class HttpConnection(asyncio.Protocol):
     """A connection from accept to close."""
 
-    def __init__(self, port: Port, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, port: ListeningPort, loop: asyncio.AbstractEventLoop) -> None:
         self._port = port
         self._loop = loop
         self._parser = RequestParser(port.limits)

@@ -2,14 +2,12 @@
 
 import asyncio
 import socket
-from collections import Counter
-from collections.abc import Callable
 from itertools import count
 
 from dataplane.config import Address, Authority, Interface
-from dataplane.http.parser import Fault
+from dataplane.http.port import ListeningPort
 from dataplane.http.protocol import Dispatch, HttpConnection
-from dataplane.http.tls import TlsConnection, TlsServerContext
+from dataplane.http.tls import TlsServerContext
 
 _BACKLOG = 1024
 _SWEEPS_PER_IDLE_TIMEOUT = 8
@@ -26,7 +24,7 @@ class HttpServer:
     def __init__(self, dispatch: Dispatch, *, idle_timeout_ms: int = 60_000) -> None:
         self._dispatch = dispatch
         self._idle_timeout_s = idle_timeout_ms / 1000
-        self._ports: dict[str, _ListeningPort] = {}
+        self._ports: dict[str, ListeningPort] = {}
         self._session_ids = count(1)
         self._sweep: asyncio.TimerHandle | None = None
         self._peak = 0
@@ -37,7 +35,7 @@ class HttpServer:
         A `Node` or `Service` interface closes what connects until `set_certificate` has given it one.
         """
         loop = asyncio.get_running_loop()
-        port = _ListeningPort(interface, self._dispatch, self._session_ids, self._note_peak)
+        port = ListeningPort(interface, self._dispatch, self._session_ids, self._note_peak)
         self._ports[interface.name] = port
         port.server = await loop.create_server(
             lambda: HttpConnection(port, loop), interface.bind.host, interface.bind.port, backlog=_BACKLOG
@@ -90,73 +88,6 @@ class HttpServer:
         for port in self._ports.values():
             port.expire(oldest_s)
         self._schedule_sweep()
-
-
-class _ListeningPort:
-    """One interface's sessions: the `Port` its connections see."""
-
-    def __init__(
-        self, interface: Interface, dispatch: Dispatch, session_ids: "count[int]", note_peak: Callable[[], None]
-    ) -> None:
-        self.name = interface.name
-        self.limits = interface.http
-        self.authority = interface.authority
-        self.dispatch = dispatch
-        self.context: TlsServerContext | None = None
-        self.server: asyncio.Server | None = None
-        self.connections: set[HttpConnection] = set()
-        self._soft_cap = interface.max_open_sessions_soft
-        self._hard_cap = interface.max_open_sessions_hard
-        self._peak = 0
-        self._faults: Counter[Fault] = Counter()
-        self._session_ids = session_ids
-        self._note_peak = note_peak
-
-    def admit(self, connection: HttpConnection) -> bool:
-        active = len(self.connections)
-        if active >= self._hard_cap or (self.context is None and self.authority is not Authority.UNSECURED):
-            return False
-        connection.over_cap = active >= self._soft_cap
-        self.connections.add(connection)
-        self._peak = max(self._peak, active + 1)
-        self._note_peak()
-        return True
-
-    def secure(self) -> TlsConnection | None:
-        return None if self.context is None else self.context.connection()
-
-    def forget(self, connection: HttpConnection) -> None:
-        self.connections.discard(connection)
-
-    def count(self, fault: Fault) -> None:
-        self._faults[fault] += 1
-
-    def next_session_id(self) -> int:
-        return next(self._session_ids)
-
-    def metrics(self) -> dict[str, object]:
-        return {
-            "active": len(self.connections),
-            "peak": self._peak,
-            "soft_cap": self._soft_cap,
-            "hard_cap": self._hard_cap,
-            "errors": {fault.value: self._faults[fault] for fault in Fault},
-        }
-
-    def expire(self, oldest_s: float) -> None:
-        for connection in list(self.connections):
-            if connection.last_activity_s < oldest_s:
-                connection.expire()
-
-    def stop(self) -> None:
-        if self.server is not None:
-            self.server.close()
-        for connection in list(self.connections):
-            connection.finish()
-
-    def abort(self) -> None:
-        for connection in list(self.connections):
-            connection.abort()
 
 
 def _bound_address(listening: socket.socket) -> Address:

@@ -17,6 +17,9 @@ from tests.support.http_server import ServerThread
 from tests.support.identities import client_identity
 
 
+pytestmark = pytest.mark.ci
+
+
 class Counter:
     """Answers and remembers; every tenth request is refused when asked to."""
 

@@ -15,6 +15,8 @@ from dataplane.node.channels import ChannelLimits, Channels
 from tests.support.identities import Identity, client_context, node_identity
 from tests.support.loops import on_uvloop, until
 
+pytestmark = pytest.mark.ci
+
 LOCAL = Address("127.0.0.1", 0)
 IDENTITIES = [node_identity(f"node {index}") for index in range(3)]
 FAST = ChannelLimits(connect_timeout_ms=1_000, silence_timeout_ms=1_000, last_retry_ms=50)

@@ -28,6 +28,8 @@ from tests.support.http_server import (
 )
 from tests.support.identities import client_context, client_identity, node_identity
 
+pytestmark = pytest.mark.ci
+
 SIMPLE = b"GET /x HTTP/1.1\r\n\r\n"
 SCHEMES = pytest.mark.parametrize("tls", [True, False], ids=["tls", "plain"])
 
