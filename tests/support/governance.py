@@ -13,6 +13,7 @@ from functools import cache
 from hashlib import sha256
 from itertools import count
 from random import Random
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -75,7 +76,12 @@ class Party:
         self, message: str, payload: object, created_at_s: int, proposal_id: str | None = None, **protected: object
     ) -> bytes:
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        headers = {1: -35, 4: self.id.encode(), "ccf.gov.msg.type": message, "ccf.gov.msg.created_at": created_at_s}
+        headers: dict[int | str, object] = {
+            1: -35,
+            4: self.id.encode(),
+            "ccf.gov.msg.type": message,
+            "ccf.gov.msg.created_at": created_at_s,
+        }
         if proposal_id is not None:
             headers["ccf.gov.msg.proposal_id"] = proposal_id
         return sign1(self.key, list((headers | protected).items()), body)
@@ -120,7 +126,7 @@ def describe_node(name: str, port: int, measurement: str = MEASUREMENT, host_dat
         quote_info={"format": "Insecure_Virtual", "quote": _b64(quote), "endorsements": ""},
         measurement=measurement.encode(),
         public_key_pem=public_pem(key.public_key()),
-        encryption_public_key_pem=public_pem(party("enc").encryption_key.public_key()),  # type: ignore[union-attr]
+        encryption_public_key_pem=party("enc").encryption_pem or "",
         csr_pem=create_csr(key, f"CN={name}", ["iPAddress:127.0.0.1"]),
     )
 
@@ -165,7 +171,7 @@ class Answer:
         self.raw = response.body
         self.content_type = response.headers.get("content-type")
         is_json = self.content_type == "application/json"
-        self.body = json.loads(response.body) if is_json else None
+        self.body: Any = json.loads(response.body) if is_json else None
 
     @property
     def code(self) -> str | None:
@@ -322,7 +328,7 @@ class World:
         answer = self.accept(action("transition_service_to_open", next_service_identity=service_cert()))
         assert answer.status == 200, answer.body
 
-    def read(self, table: str, key: bytes | str = bytes(8)) -> object:
+    def read(self, table: str, key: bytes | str = bytes(8)) -> Any:
         """The JSON value in the newest version of a table."""
         value = self.raw(table, key)
         return None if value is None else json.loads(value)

@@ -110,7 +110,7 @@ def test_activation(fresh: World) -> None:
     base = f"/members/state-digests/{ALICE.id}"
     assert fresh.get(base).body == {"memberId": ALICE.id, "stateDigest": ""}
     updated = fresh.post(ALICE, f"{base}:update", "state_digest", {})
-    root = fresh.read(SIGNATURES)["root"]  # type: ignore[index]
+    root = fresh.read(SIGNATURES)["root"]
     assert updated.body == {"memberId": ALICE.id, "stateDigest": root}
     assert fresh.get(base).body == updated.body
     assert fresh.get(f"/service/members/{ALICE.id}").body["status"] == "Accepted"
@@ -118,7 +118,7 @@ def test_activation(fresh: World) -> None:
     assert (ack.status, ack.raw) == (204, b"")
     assert fresh.get(f"/service/members/{ALICE.id}").body["status"] == "Active"
     stored = fresh.read(MEMBERS_ACKS, ALICE.id)
-    envelope = decode_sign1(b64decode(stored["cose_sign1_req"]))  # type: ignore[index]
+    envelope = decode_sign1(b64decode(stored["cose_sign1_req"]))
     assert json.loads(envelope.payload or b"") == updated.body
 
 

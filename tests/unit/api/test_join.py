@@ -16,7 +16,7 @@ from dataplane.crypto.certs import (
     load_certificate,
     self_signed_node_certificate,
 )
-from dataplane.crypto.keys import key_id, public_pem, spki_der
+from dataplane.crypto.keys import key_id, spki_der
 from dataplane.errors import CcfError
 from dataplane.kv.tables import NODES_ENDORSED_CERTIFICATES, NODES_INFO, SERVICE_INFO, get_json, put_json
 from tests.support.governance import HOST_DATA, MEASUREMENT, NOW, World, action, node_key, party, service_cert
@@ -56,7 +56,7 @@ def opened(opening: World) -> World:
     return opening
 
 
-def request(name: str = "joiner", port: int = 9500, **changes: object) -> dict[str, Any]:
+def request(name: str = "joiner", port: int = 9500, **changes: Any) -> dict[str, Any]:
     key = node_key(name)
     evidence = {
         "measurement": MEASUREMENT,
@@ -77,7 +77,7 @@ def request(name: str = "joiner", port: int = 9500, **changes: object) -> dict[s
             "quote": b64encode(json.dumps(evidence).encode()).decode(),
             "endorsements": "",
         },
-        "public_encryption_key": public_pem(party("enc").encryption_key.public_key()),  # type: ignore[union-attr]
+        "public_encryption_key": party("enc").encryption_pem,
         "certificate_signing_request": create_csr(key, "CN=joiner", ["iPAddress:127.0.0.1"]),
         "startup_seqno": None,
     }
@@ -120,7 +120,7 @@ def test_an_opening_service_trusts_at_once(opening: World, target: Target) -> No
     assert network["service_status"] == "Opening"
     assert network["identity"] == ADMISSION["identity"]
     record = opening.read(NODES_INFO, node_id())
-    assert (record["status"], record["ledger_secret_seqno"]) == ("Trusted", 1)  # type: ignore[index]
+    assert (record["status"], record["ledger_secret_seqno"]) == ("Trusted", 1)
     certificate = load_certificate(network["endorsed_certificate"])
     assert is_issued_by(certificate, load_certificate(service_cert()))
     assert (certificate.not_valid_after_utc - certificate.not_valid_before_utc).days == 2  # three days, less a second
@@ -131,7 +131,7 @@ def test_an_open_service_records_it_pending_until_it_is_trusted(opened: World, t
     for _ in range(2):
         answer = json.loads(join(opened, target, request()).body)
         assert answer == {"node_status": "Pending", "node_id": node_id()}
-        assert opened.read(NODES_INFO, node_id())["status"] == "Pending"  # type: ignore[index]
+        assert opened.read(NODES_INFO, node_id())["status"] == "Pending"
     trust = action("transition_node_to_trusted", node_id=node_id(), valid_from="2030-06-01 00:00:00")
     assert opened.accept(trust).body["proposalState"] == "Accepted"
     answer = json.loads(join(opened, target, request()).body)
@@ -165,7 +165,7 @@ def test_a_backup_names_the_primary(opening: World, target: Target) -> None:
 )
 @pytest.mark.parametrize("stage", ["opening", "opened"])
 def test_evidence_that_is_refused(
-    request_: pytest.FixtureRequest, target: Target, stage: str, changes: dict[str, object], fragment: str
+    request_: pytest.FixtureRequest, target: Target, stage: str, changes: dict[str, Any], fragment: str
 ) -> None:
     error = refused(request_.getfixturevalue(stage), target, request(**changes))
     assert (error.status, error.code) == (401, "InvalidQuote")

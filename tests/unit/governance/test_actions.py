@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -49,7 +50,7 @@ from tests.support.governance import (
 ALICE, BOB, CAROL = party("alice"), party("bob"), party("carol")
 DAVE = party("dave")
 OWNER = party("owner", role=RecoveryRole.OWNER)
-ENDPOINT = {
+ENDPOINT: dict[str, object] = {
     "js_module": "app.js",
     "js_function": "get",
     "mode": "readonly",
@@ -57,7 +58,7 @@ ENDPOINT = {
     "authn_policies": ["user_cert"],
     "openapi": {},
 }
-BUNDLE = {
+BUNDLE: dict[str, Any] = {
     "metadata": {"endpoints": {"/log": {"get": ENDPOINT}, "/log/{id}": {"post": ENDPOINT | {"mode": "readwrite"}}}},
     "modules": [
         {"name": "app.js", "module": 'import { x } from "./lib/x.js"; export function get() { return x; }'},
@@ -216,7 +217,7 @@ def test_all_faults_are_told_at_once(world: World) -> None:
 
 
 def test_set_member_adds_an_accepted_member(opened: World) -> None:
-    root = opened.read(SIGNATURES)["root"]  # type: ignore[index]
+    root = opened.read(SIGNATURES)["root"]
     accepted(
         opened,
         action("set_member", cert=DAVE.cert_pem, encryption_pub_key=DAVE.encryption_pem, member_data={"org": "D"}),
@@ -230,10 +231,10 @@ def test_set_member_adds_an_accepted_member(opened: World) -> None:
 def test_a_new_recovery_member_gets_its_share_when_it_acknowledges(opened: World) -> None:
     accepted(opened, action("set_member", cert=DAVE.cert_pem, encryption_pub_key=DAVE.encryption_pem))
     before = opened.read(RECOVERY_SHARES)
-    assert DAVE.id not in before["encrypted_shares"]  # type: ignore[index]
+    assert DAVE.id not in before["encrypted_shares"]
     opened.activate(DAVE)
     after = opened.read(RECOVERY_SHARES)
-    assert set(after["encrypted_shares"]) == {p.id for p in (ALICE, BOB, CAROL, DAVE)}  # type: ignore[index]
+    assert set(after["encrypted_shares"]) == {p.id for p in (ALICE, BOB, CAROL, DAVE)}
     opened.activate(DAVE)  # acknowledging again gives no new shares
     assert opened.read(RECOVERY_SHARES) == after
 
@@ -253,7 +254,7 @@ def test_set_member_resets_an_existing_member(opened: World) -> None:
         action("set_member", cert=CAROL.cert_pem, encryption_pub_key=CAROL.encryption_pem, recovery_role="Owner"),
     )
     assert opened.read(MEMBERS_INFO, CAROL.id) == {"status": "Accepted", "recovery_role": "Owner"}
-    assert "cose_sign1_req" not in opened.read(MEMBERS_ACKS, CAROL.id)  # type: ignore[operator]
+    assert "cose_sign1_req" not in opened.read(MEMBERS_ACKS, CAROL.id)
     assert opened.propose(CAROL, action("remove_js_app")).status == 401
     accepted(opened, action("set_member", cert=CAROL.cert_pem, encryption_pub_key=None, member_data=None))
     assert opened.raw(MEMBERS_ENCRYPTION_PUBLIC_KEYS, CAROL.id) is None
@@ -268,7 +269,7 @@ def test_too_few_holders_do_not_keep_a_member_from_acknowledging(opened: World) 
     opened.activate(ALICE)
     assert opened.read(RECOVERY_SHARES) == shares  # one holder, threshold 2: the old shares stay
     opened.activate(BOB)
-    assert set(opened.read(RECOVERY_SHARES)["encrypted_shares"]) == {ALICE.id, BOB.id}  # type: ignore[index]
+    assert set(opened.read(RECOVERY_SHARES)["encrypted_shares"]) == {ALICE.id, BOB.id}
 
 
 def test_an_unusable_encryption_key_keeps_a_member_from_activating(opened: World) -> None:
@@ -290,7 +291,7 @@ def test_remove_member_deletes_its_records_and_reissues_shares(opened: World) ->
         assert opened.raw(table, CAROL.id) is None
     after = opened.read(RECOVERY_SHARES)
     assert after != before
-    assert set(after["encrypted_shares"]) == {ALICE.id, BOB.id}  # type: ignore[index]
+    assert set(after["encrypted_shares"]) == {ALICE.id, BOB.id}
     accepted(opened, action("remove_member", member_id=CAROL.id))
 
 
@@ -365,7 +366,7 @@ def test_set_constitution_replaces_and_drops_open_proposals(world: World) -> Non
     text = managed_constitution(None) + "\n// edited"
     accepted(world, action("set_constitution", constitution=text))
     assert world.raw(CONSTITUTION) == json.dumps(text, ensure_ascii=False).encode()
-    assert world.read(PROPOSALS_INFO, waiting)["state"] == "Dropped"  # type: ignore[index]
+    assert world.read(PROPOSALS_INFO, waiting)["state"] == "Dropped"
     answer = world.vote(BOB, waiting)
     assert (answer.status, answer.code) == (400, "ProposalNotOpen")
     answer = world.withdraw(BOB, waiting)
@@ -385,7 +386,7 @@ def test_recovery_threshold_of_an_open_service_reissues_shares(opened: World) ->
     accepted(opened, action("set_recovery_threshold", recovery_threshold=2))
     assert opened.read(RECOVERY_SHARES) == before  # nothing changed
     accepted(opened, action("set_recovery_threshold", recovery_threshold=3))
-    assert opened.read(SERVICE_CONFIG)["recovery_threshold"] == 3  # type: ignore[index]
+    assert opened.read(SERVICE_CONFIG)["recovery_threshold"] == 3
     assert opened.read(RECOVERY_SHARES) != before
 
 
@@ -432,7 +433,7 @@ def test_refreshing_shares_needs_an_open_service(world: World) -> None:
 
 def test_opening(world: World) -> None:
     world.open()
-    assert world.read(SERVICE_INFO)["status"] == "Open"  # type: ignore[index]
+    assert world.read(SERVICE_INFO)["status"] == "Open"
     before = world.read(SERVICE_INFO)
     world.open()  # once more has no effect
     assert world.read(SERVICE_INFO) == before
@@ -457,9 +458,9 @@ def test_chunk_and_snapshot_are_asked_for(world: World) -> None:
 
 def test_set_js_app(world: World) -> None:
     accepted(world, action("set_js_app", bundle=BUNDLE))
-    assert world.raw(MODULES, "/app.js") == BUNDLE["modules"][0]["module"].encode()  # type: ignore[index]
+    assert world.raw(MODULES, "/app.js") == BUNDLE["modules"][0]["module"].encode()
     assert world.read(ENDPOINTS, "GET /log") == ENDPOINT | {"js_module": "/app.js"}
-    assert world.read(ENDPOINTS, "POST /log/{id}")["mode"] == "readwrite"  # type: ignore[index]
+    assert world.read(ENDPOINTS, "POST /log/{id}")["mode"] == "readwrite"
     assert world.raw(MODULES_QUICKJS_BYTECODE, "/app.js")
     assert world.raw(MODULES_QUICKJS_BYTECODE, "/lib/x.js")
     assert world.raw(MODULES_QUICKJS_VERSION) == ENGINE_VERSION.encode()
@@ -487,14 +488,14 @@ def test_bytecode_can_be_made_later(world: World) -> None:
 
 
 def test_an_app_with_a_syntax_error_fails_as_a_whole(world: World) -> None:
-    broken = BUNDLE | {"modules": [*BUNDLE["modules"], {"name": "bad.js", "module": "export function ("}]}  # type: ignore[misc]
+    broken = BUNDLE | {"modules": [*BUNDLE["modules"], {"name": "bad.js", "module": "export function ("}]}
     message = failed(world, action("set_js_app", bundle=broken))
     assert "bad.js" in message
     assert world.raw(MODULES, "/app.js") is None
 
 
 def test_an_app_that_imports_what_is_not_there_fails(world: World) -> None:
-    missing = BUNDLE | {"modules": [BUNDLE["modules"][0]]}  # type: ignore[index]
+    missing = BUNDLE | {"modules": [BUNDLE["modules"][0]]}
     assert "lib/x.js" in failed(world, action("set_js_app", bundle=missing))
 
 
@@ -562,7 +563,7 @@ def test_trusting_a_pending_node(opened: World) -> None:
     opened.ops.secret = replace(opened.ops.secret, version=17)
     before = opened.read(NODES_INFO, node.id)
     accepted(opened, action("transition_node_to_trusted", node_id=node.id, valid_from=SINCE, validity_period_days=30))
-    assert opened.read(NODES_INFO, node.id) == before | {"status": "Trusted", "ledger_secret_seqno": 17}  # type: ignore[operator]
+    assert opened.read(NODES_INFO, node.id) == before | {"status": "Trusted", "ledger_secret_seqno": 17}
     pem = opened.raw(NODES_ENDORSED_CERTIFICATES, node.id)
     start = datetime(2030, 6, 1, tzinfo=UTC)
     assert validity(pem) == (start, start + timedelta(days=30) - timedelta(seconds=1))
@@ -609,7 +610,7 @@ def test_removing_nodes(opened: World) -> None:
     opened.join(trusted, NodeStatus.TRUSTED)
     accepted(opened, action("remove_node", node_id=pending.id), action("remove_node", node_id=trusted.id))
     assert opened.raw(NODES_INFO, pending.id) is None
-    assert opened.read(NODES_INFO, trusted.id)["status"] == "Retired"  # type: ignore[index]
+    assert opened.read(NODES_INFO, trusted.id)["status"] == "Retired"
     assert opened.raw(NODES_ENDORSED_CERTIFICATES, trusted.id) is not None
     before = opened.raw(NODES_INFO, trusted.id)
     accepted(opened, action("remove_node", node_id=trusted.id), action("remove_node", node_id=HEX))
@@ -623,7 +624,7 @@ def test_the_last_trusted_node_stays(opened: World) -> None:
 
 def test_set_node_data(opened: World) -> None:
     accepted(opened, action("set_node_data", node_id=opened.node.id, node_data={"zone": "1"}))
-    assert opened.read(NODES_INFO, opened.node.id)["node_data"] == {"zone": "1"}  # type: ignore[index]
+    assert opened.read(NODES_INFO, opened.node.id)["node_data"] == {"zone": "1"}
     assert "no node has the id" in failed(opened, action("set_node_data", node_id=HEX, node_data=1))
 
 
@@ -653,12 +654,12 @@ def test_renewing_all_node_certificates(opened: World) -> None:
 def test_renewing_the_service_certificate(opened: World) -> None:
     accepted(opened, action("set_service_certificate_validity", valid_from=SINCE, validity_period_days=90))
     info = opened.read(SERVICE_INFO)
-    renewed, old = load_certificate(info["cert"]), load_certificate(service_cert())  # type: ignore[index]
+    renewed, old = load_certificate(info["cert"]), load_certificate(service_cert())
     assert renewed.subject == old.subject
     assert renewed.public_key() == old.public_key()
     assert renewed.serial_number != old.serial_number
     assert renewed.not_valid_before_utc == datetime(2030, 6, 1, tzinfo=UTC)
-    assert info["status"] == "Open"  # type: ignore[index]
+    assert info["status"] == "Open"
     too_long = action("set_service_certificate_validity", valid_from=SINCE, validity_period_days=366)
     assert "exceeds the maximum of 365" in failed(opened, too_long)
 
@@ -670,7 +671,7 @@ def test_virtual_measurements(world: World) -> None:
     waiting = world.propose(BOB, action("remove_js_app")).body["proposalId"]
     accepted(world, action("add_virtual_measurement", measurement="new text"))
     assert world.raw(NODES_VIRTUAL_MEASUREMENTS, "new text") == b'"AllowedToJoin"'
-    assert world.read(PROPOSALS_INFO, waiting)["state"] == "Dropped"  # type: ignore[index]
+    assert world.read(PROPOSALS_INFO, waiting)["state"] == "Dropped"
     accepted(world, action("remove_virtual_measurement", measurement="new text"))
     assert world.raw(NODES_VIRTUAL_MEASUREMENTS, "new text") is None
 
@@ -679,7 +680,7 @@ def test_virtual_host_data(world: World) -> None:
     waiting = world.propose(BOB, action("remove_js_app")).body["proposalId"]
     accepted(world, action("add_virtual_host_data", host_data="ab" * 32))
     assert world.raw(NODES_VIRTUAL_HOST_DATA, "ab" * 32) == bytes(8)
-    assert world.read(PROPOSALS_INFO, waiting)["state"] == "Dropped"  # type: ignore[index]
+    assert world.read(PROPOSALS_INFO, waiting)["state"] == "Dropped"
     accepted(world, action("remove_virtual_host_data", host_data="ab" * 32))
     assert world.raw(NODES_VIRTUAL_HOST_DATA, "ab" * 32) is None
     assert world.raw(NODES_VIRTUAL_HOST_DATA, HOST_DATA) == bytes(8)

@@ -64,8 +64,8 @@ def accepted(world: World, *actions: dict[str, object]) -> None:
 
 
 def test_opening(world: World) -> None:
-    assert world.read(SERVICE_INFO)["status"] == "Open"  # type: ignore[index]
-    assert set(world.read(RECOVERY_SHARES)["encrypted_shares"]) == {p.id for p in (ALICE, BOB, CAROL)}  # type: ignore[index]
+    assert world.read(SERVICE_INFO)["status"] == "Open"
+    assert set(world.read(RECOVERY_SHARES)["encrypted_shares"]) == {p.id for p in (ALICE, BOB, CAROL)}
 
 
 def test_members_and_users(world: World) -> None:
@@ -76,13 +76,13 @@ def test_members_and_users(world: World) -> None:
     assert world.read(MEMBERS_INFO, DAVE.id) == {"status": "Accepted"}
     accepted(world, action("remove_member", member_id=DAVE.id))
     accepted(world, action("set_recovery_threshold", recovery_threshold=3))
-    assert world.read(SERVICE_CONFIG)["recovery_threshold"] == 3  # type: ignore[index]
+    assert world.read(SERVICE_CONFIG)["recovery_threshold"] == 3
     accepted(world, action("trigger_recovery_shares_refresh"))
 
 
 def test_application(world: World) -> None:
     accepted(world, action("set_js_app", bundle=BUNDLE))
-    assert world.read(ENDPOINTS, "GET /log")["js_module"] == "/a.js"  # type: ignore[index]
+    assert world.read(ENDPOINTS, "GET /log")["js_module"] == "/a.js"
     assert world.raw(MODULES_QUICKJS_BYTECODE, "/a.js")
     assert world.get("/service/javascript-app").body["endpoints"]["/log"]["GET"]["jsModule"] == "/a.js"
     options = {"max_heap_bytes": 10**8, "max_stack_bytes": 10**6, "max_execution_time_ms": 1000}
@@ -98,7 +98,7 @@ def test_nodes(world: World) -> None:
     trust = action("transition_node_to_trusted", node_id=node.id, valid_from=SINCE, validity_period_days=3)
     accepted(world, trust)
     record = world.read(NODES_INFO, node.id)
-    assert (record["status"], record["ledger_secret_seqno"]) == ("Trusted", 1)  # type: ignore[index]
+    assert (record["status"], record["ledger_secret_seqno"]) == ("Trusted", 1)
     assert world.raw(NODES_ENDORSED_CERTIFICATES, node.id)
     for renewal in (
         action("set_node_certificate_validity", node_id=node.id, valid_from=SINCE, validity_period_days=3),
@@ -107,7 +107,7 @@ def test_nodes(world: World) -> None:
     ):
         accepted(world, renewal)
     accepted(world, action("remove_node", node_id=node.id))
-    assert world.read(NODES_INFO, node.id)["status"] == "Retired"  # type: ignore[index]
+    assert world.read(NODES_INFO, node.id)["status"] == "Retired"
     accepted(world, action("trigger_ledger_chunk"), action("trigger_snapshot"))
     assert world.ops.requested == ["chunk", "snapshot"]
 
@@ -134,4 +134,4 @@ def test_opening_another_service(constitution: str) -> None:
     answer = world.accept(action("transition_service_to_open", next_service_identity=ALICE.cert_pem))
     assert answer.status == 500
     assert "Service identity does not match" in answer.message
-    assert service_cert() == world.read(SERVICE_INFO)["cert"]  # type: ignore[index]
+    assert service_cert() == world.read(SERVICE_INFO)["cert"]

@@ -91,7 +91,7 @@ def test_apply_sees_the_accepted_proposal() -> None:
     )
     proposal_id = w.propose(ALICE, action("x")).body["proposalId"]
     assert w.read("public:ccf.gov.modules", "/seen") == w.read(PROPOSALS_INFO, proposal_id)
-    assert w.read(PROPOSALS_INFO, proposal_id)["state"] == "Accepted"  # type: ignore[index]
+    assert w.read(PROPOSALS_INFO, proposal_id)["state"] == "Accepted"
 
 
 def test_resolve_is_given_proposer_votes_and_id() -> None:

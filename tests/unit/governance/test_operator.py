@@ -3,6 +3,7 @@
 
 import copy
 import json
+from typing import Any
 
 import pytest
 
@@ -35,7 +36,7 @@ from tests.support.governance import (
 ALICE, BOB, CAROL, DAVE = party("alice"), party("bob"), party("carol"), party("dave")
 SINCE = "2030-06-01 00:00:00"
 HEX = "a" * 64
-SAMPLE = {
+SAMPLE: dict[str, Any] = {
     "metadata": {
         "endpoints": {
             "/x": {
@@ -105,7 +106,7 @@ def test_it_opens_a_new_service_as_soon_as_enough_members_are_active() -> None:
     assert world.snapshot() == before
     world.activate(BOB)
     assert state(world, OPEN_IT) == "Accepted"
-    assert world.read(SERVICE_INFO)["status"] == "Open"  # type: ignore[index]
+    assert world.read(SERVICE_INFO)["status"] == "Open"
 
 
 def test_it_must_have_acknowledged_itself() -> None:
@@ -119,7 +120,7 @@ def test_it_trusts_a_node_with_accepted_evidence(opened: World) -> None:
     node = describe_node("n1", 9100)
     opened.join(node)
     assert state(opened, action("transition_node_to_trusted", node_id=node.id, valid_from=SINCE)) == "Accepted"
-    assert opened.read(NODES_INFO, node.id)["status"] == "Trusted"  # type: ignore[index]
+    assert opened.read(NODES_INFO, node.id)["status"] == "Trusted"
 
 
 def test_a_node_that_does_not_exist_fails_at_once(opened: World) -> None:
@@ -132,7 +133,7 @@ def test_it_removes_a_node(opened: World) -> None:
     node = describe_node("n1", 9100)
     opened.join(node, NodeStatus.TRUSTED)
     assert state(opened, action("remove_node", node_id=node.id)) == "Accepted"
-    assert opened.read(NODES_INFO, node.id)["status"] == "Retired"  # type: ignore[index]
+    assert opened.read(NODES_INFO, node.id)["status"] == "Retired"
 
 
 @pytest.mark.parametrize(
@@ -157,7 +158,7 @@ def test_it_renews_the_certificate_of_one_node(opened: World) -> None:
 def test_several_of_its_actions_together(opening: World) -> None:
     assert state(opening, INSTALL, action("trigger_ledger_chunk"), OPEN_IT) == "Accepted"
     assert opening.read(ENDPOINTS, "GET /x") is not None
-    assert opening.read(SERVICE_INFO)["status"] == "Open"  # type: ignore[index]
+    assert opening.read(SERVICE_INFO)["status"] == "Open"
 
 
 def test_it_installs_the_sample_application_however_its_json_is_laid_out(opening: World) -> None:
@@ -279,17 +280,17 @@ def test_it_may_not_install_another_application(opening: World) -> None:
     for change in ("module", "endpoint", "extra"):
         bundle = copy.deepcopy(SAMPLE)
         if change == "module":
-            bundle["modules"][0]["module"] += " "  # type: ignore[index]
+            bundle["modules"][0]["module"] += " "
         elif change == "endpoint":
-            bundle["metadata"]["endpoints"]["/x"]["get"]["mode"] = "readwrite"  # type: ignore[index]
+            bundle["metadata"]["endpoints"]["/x"]["get"]["mode"] = "readwrite"
         else:
-            bundle["metadata"]["extra"] = 1  # type: ignore[index]
+            bundle["metadata"]["extra"] = 1
         waits(opening, action("set_js_app", bundle=bundle))
 
 
 def test_it_may_not_install_the_sample_over_another_application(opening: World) -> None:
     other = copy.deepcopy(SAMPLE)
-    other["modules"][0]["module"] += "// the members' choice"  # type: ignore[index]
+    other["modules"][0]["module"] += "// the members' choice"
     decided(opening, action("set_js_app", bundle=other))
     waits(opening, INSTALL)
 
@@ -403,6 +404,6 @@ def test_a_ballot_of_a_member_that_was_removed_counts_no_more(opening: World) ->
     proposal_id = opening.propose(CAROL, action("remove_user", user_id=HEX)).body["proposalId"]
     opening.vote(CAROL, proposal_id)
     decided(opening, action("remove_member", member_id=CAROL.id))
-    assert opening.read(PROPOSALS_INFO, proposal_id)["state"] == "Open"  # type: ignore[index]
+    assert opening.read(PROPOSALS_INFO, proposal_id)["state"] == "Open"
     assert opening.vote(ALICE, proposal_id).body["proposalState"] == "Open"
     assert opening.vote(BOB, proposal_id).body["proposalState"] == "Accepted"

@@ -1,7 +1,7 @@
 """The life of a proposal, with scripts that are Python functions (node-api.md 4.3, 4.4)."""
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 
 import pytest
@@ -213,10 +213,11 @@ def test_another_ballot_of_the_same_member_is_refused(tx: Tx, rules: Rules) -> N
 def test_a_decided_proposal_takes_no_ballot_and_no_withdrawal(tx: Tx, rules: Rules, outcome: str) -> None:
     rules.outcome = outcome
     proposal = propose(tx, rules)
-    for attempt in (
+    attempts: list[Callable[[], object]] = [
         lambda: vote(tx, rules, proposal, BOB, "yes"),
         lambda: withdraw(tx, proposal.id, signed(ALICE)),
-    ):
+    ]
+    for attempt in attempts:
         with pytest.raises(CcfError) as caught:
             attempt()
         assert (caught.value.status, caught.value.code) == (400, "ProposalNotOpen")
