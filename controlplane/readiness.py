@@ -1,12 +1,30 @@
-"""How a part of the control plane says that it is ready: a file with its pid, which a supervisor reads.
+"""How a part of the control plane and its supervisor know of each other.
 
-The file names the process, so what an earlier one left behind is not mistaken for readiness.
+A part says that it is ready in a file with its pid, so what an earlier one left behind is not mistaken for readiness.
+A part that was started by a supervisor ends with it, even if that was killed: otherwise the next supervisor would
+find the port taken.
 """
 
+import ctypes
 import os
+import signal
 from pathlib import Path
 
 from controlplane.settings import Settings, write_private
+
+SUPERVISED = "MCCF_SUPERVISED_BY"
+"""Environment variable with the supervisor's pid."""
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_supervisor() -> None:
+    """From now on the kernel sends us SIGTERM when the supervisor ends (Linux; survives `exec`)."""
+    supervisor = os.environ.get(SUPERVISED)
+    if supervisor is None:
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(supervisor):  # it ended before we asked
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def say_ready(settings: Settings, part: str) -> None:

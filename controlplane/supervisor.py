@@ -4,7 +4,7 @@
 
 A part that ends is started again, with growing pauses. The supervisor holds an exclusive lock on `run/supervisor.lock`
 for as long as it lives, so two never run on one data directory, and a stale pid is never mistaken for a living one.
-Nodes are not its children: they go on when the control plane stops.
+The parts end with it, however it ends; nodes are not its children and go on when the control plane stops.
 """
 
 import asyncio
@@ -13,23 +13,19 @@ import json
 import logging
 import os
 import signal
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
 
 from controlplane import settings as settings_module
-from controlplane.readiness import is_ready
+from controlplane.parts import Part, lock_file, parts, parts_file
+from controlplane.readiness import SUPERVISED
 from controlplane.settings import InvalidSettings, Settings, write_private
 from controlplane.store.migrate import upgrade
 from controlplane.store.session import open_database
 from controlplane.telemetry import configure_logging
-from controlplane.worker import broker
 
-PARTS = ("broker", "api", "worker", "gateway")
 FIRST_PAUSE_S = 0.2
 LAST_PAUSE_S = 10.0
 STEADY_S = 10.0  # a part that ran this long starts with the first pause again
@@ -43,15 +39,6 @@ class AlreadyRunning(Exception):
     """Another supervisor owns the data directory."""
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One child: what to run, and how to see from outside that it serves."""
-
-    name: str
-    command: tuple[str, ...]
-    serves: Callable[[int], bool]
-
-
 def main() -> int:
     """Exit code 0 after a signal, 1 when another one runs, 2 when the settings cannot be used."""
     configure_logging()
@@ -59,7 +46,7 @@ def main() -> int:
         settings = settings_module.initialise(os.environ)
         with _only_one(settings):
             asyncio.run(_supervise(settings))
-    except (InvalidSettings, broker.NoBroker) as error:
+    except InvalidSettings as error:
         _LOG.error("%s", error)
         return 2
     except AlreadyRunning as error:
@@ -68,65 +55,26 @@ def main() -> int:
     return 0
 
 
-def running_supervisor(settings: Settings) -> int | None:
-    """The pid of the supervisor of this data directory, None when none runs."""
-    path = _lock_file(settings)
-    if not path.exists():
-        return None
-    with path.open("r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return int(file.read() or 0) or None
-        return None
-
-
-def running_parts(settings: Settings) -> Mapping[str, int]:
-    """Pids of the parts the supervisor last started, by name."""
-    path = _parts_file(settings)
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
-def serving(settings: Settings, name: str) -> bool:
-    """Whether a part runs and serves."""
-    pid = running_parts(settings).get(name)
-    if running_supervisor(settings) is None or pid is None:
-        return False
-    return next(part for part in parts(settings) if part.name == name).serves(pid)
-
-
-def parts(settings: Settings) -> tuple[Part, ...]:
-    """What a supervisor of this installation runs, in the order of starting."""
-
-    def module(name: str) -> tuple[str, ...]:
-        return (sys.executable, "-m", f"controlplane.{name}")
-
-    own = [
-        Part("api", module("api"), lambda _: _accepts((settings.host, settings.port))),
-        Part("worker", module("worker"), lambda pid: is_ready(settings, "worker", pid)),
-        Part("gateway", module("gateway"), lambda pid: is_ready(settings, "gateway", pid)),
-    ]
-    if settings.broker_url:
-        return tuple(own)  # a broker of one's own needs no other
-    socket_path = str(broker.socket_path(settings))
-    return (Part("broker", tuple(broker.prepare(settings)), lambda _: _accepts(socket_path)), *own)
-
-
 async def _supervise(settings: Settings) -> None:
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     settings.logs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     pids: dict[str, int] = {}
-    keepers: list[asyncio.Task[None]] = []
+    keepers: list[tuple[asyncio.Event, asyncio.Task[None]]] = []
     _make_tables(settings)
     for part in parts(settings):
-        keepers.append(asyncio.create_task(_keep(settings, part, pids, stopping)))
+        told = asyncio.Event()
+        keepers.append((told, asyncio.create_task(_keep(settings, part, pids, told))))
         if part.name == "broker":
             await _first_start(part, pids, stopping)  # the others begin by connecting to it
     await stopping.wait()
-    await asyncio.gather(*reversed(keepers))
-    _parts_file(settings).unlink(missing_ok=True)
+    # The broker last: a worker that ends its work still speaks to it.
+    for group in (keepers[1:], keepers[:1]):
+        for told, _ in group:
+            told.set()
+        await asyncio.gather(*(keeper for _, keeper in group))
+    parts_file(settings).unlink(missing_ok=True)
 
 
 def _make_tables(settings: Settings) -> None:
@@ -148,14 +96,15 @@ async def _first_start(part: Part, pids: Mapping[str, int], stopping: asyncio.Ev
 async def _keep(settings: Settings, part: Part, pids: dict[str, int], stopping: asyncio.Event) -> None:
     """Run one part until told to stop; start it again whenever it ends."""
     pause_s = FIRST_PAUSE_S
+    environment = {**os.environ, SUPERVISED: str(os.getpid())}
     while not stopping.is_set():
         began = time.monotonic()
         with (settings.logs_dir / f"{part.name}.log").open("ab") as log:
             child = await asyncio.create_subprocess_exec(
-                *part.command, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL
+                *part.command, stdout=log, stderr=log, stdin=asyncio.subprocess.DEVNULL, env=environment
             )
         pids[part.name] = child.pid
-        write_private(_parts_file(settings), json.dumps(pids))
+        write_private(parts_file(settings), json.dumps(pids))
         await _until_either(child, stopping)
         if child.returncode is None:
             await _stop(child)
@@ -184,7 +133,7 @@ async def _stop(child: asyncio.subprocess.Process) -> None:
 
 @contextmanager
 def _only_one(settings: Settings) -> Iterator[None]:
-    path = _lock_file(settings)
+    path = lock_file(settings)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with path.open("a+") as file:
         try:
@@ -195,25 +144,6 @@ def _only_one(settings: Settings) -> Iterator[None]:
         file.write(str(os.getpid()))
         file.flush()
         yield
-
-
-def _accepts(address: tuple[str, int] | str) -> bool:
-    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.settimeout(0.5)
-        try:
-            probe.connect(address)
-        except OSError:
-            return False
-        return True
-
-
-def _lock_file(settings: Settings) -> Path:
-    return settings.data_dir / "run" / "supervisor.lock"
-
-
-def _parts_file(settings: Settings) -> Path:
-    return settings.data_dir / "run" / "parts.json"
 
 
 if __name__ == "__main__":

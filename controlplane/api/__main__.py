@@ -16,6 +16,7 @@ from controlplane.api.hints import Hints
 from controlplane.api.services import utc_now
 from controlplane.api.tls import ensure_server_tls
 from controlplane.issuer.grants import ensure_first_principal
+from controlplane.readiness import end_with_supervisor
 from controlplane.settings import InvalidSettings
 from controlplane.store.migrate import upgrade
 from controlplane.store.session import open_database
@@ -31,6 +32,7 @@ _LOG = logging.getLogger("mccf.api")
 
 def main() -> int:
     """Exit code 0 after a signal, 2 when the settings cannot be used."""
+    end_with_supervisor()
     configure_logging()
     try:
         settings = settings_module.initialise(os.environ)

@@ -9,6 +9,13 @@ from knack.arguments import ArgumentsContext
 from knack.commands import CLICommandsLoader, CommandGroup
 from knack.help_files import helps
 
+# Name of a command -> where it lives. Only the command that runs is imported.
+COMMANDS = {
+    "up": "controlplane.cli.local#up",
+    "down": "controlplane.cli.local#down",
+    "status": "controlplane.cli.status#status",
+}
+
 helps["up"] = """
 type: command
 short-summary: Start the control plane on this machine (broker, API, worker and gateway).
@@ -19,10 +26,14 @@ long-summary: >
 helps["down"] = """
 type: command
 short-summary: Stop the control plane. Nodes go on running unless --nodes is given.
+long-summary: >
+    A node that is stopped never comes back under its identity, so stopping all nodes of an instance gives that
+    instance up.
 """
 helps["status"] = """
 type: command
 short-summary: Show the parts of the control plane and every instance with its true state.
+long-summary: Ends non-zero when a part, an instance or a node is down.
 """
 
 
@@ -30,11 +41,19 @@ class Commands(CLICommandsLoader):  # type: ignore[misc]  # knack has no types
     """The command table."""
 
     def load_command_table(self, args: list[str]) -> "OrderedDict[str, Any]":
-        with CommandGroup(self, "", "controlplane.cli.local#{}") as group:
-            for name in ("up", "down", "status"):
-                group.command(name, name)
+        for name, place in COMMANDS.items():
+            group, _, verb = name.rpartition(" ")
+            module, _, function = place.partition("#")
+            with CommandGroup(self, group, f"{module}#{{}}") as commands:
+                commands.command(verb, function)
         table: OrderedDict[str, Any] = super().load_command_table(args)
         return table
+
+    def create_command(self, name: str, operation: str, **kwargs: Any) -> Any:
+        """knack would import every command's module for its docstring; our texts are in `helps`."""
+        command = super().create_command(name, operation, **kwargs)
+        command.description = None
+        return command
 
     def load_arguments(self, command: str) -> None:
         with ArgumentsContext(self, "") as arguments:

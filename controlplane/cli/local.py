@@ -1,10 +1,8 @@
-"""`mccf up`, `down` and `status`: the control plane of this machine."""
+"""`mccf up` and `mccf down`: the control plane of this machine."""
 
 import contextlib
-import json
 import os
 import signal
-import ssl
 import subprocess
 import sys
 import time
@@ -12,29 +10,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 from knack.util import CLIError
 
 from controlplane import settings as settings_module
-from controlplane import supervisor
+from controlplane.parts import running_supervisor, serving
 from controlplane.settings import InvalidSettings, Settings
 
-UP_TIMEOUT_S = 40.0
+UP_TIMEOUT_S = 60.0
 DOWN_TIMEOUT_S = 30.0
-API_VERSION = "2024-09-19-preview"
 
 
 def up(data_dir: str | None = None) -> dict[str, Any]:
     """Start the supervisor in the background and wait until every part serves."""
-    settings = _settings(data_dir, initialise=True)
-    if supervisor.running_supervisor(settings) is None:
-        _spawn(settings)
-    _wait(
-        "the control plane to serve",
-        UP_TIMEOUT_S,
-        lambda: all(supervisor.serving(settings, part.name) for part in supervisor.parts(settings)),
-        f"look into {settings.logs_dir}",
-    )
+    settings = read_settings(data_dir, initialise=True)
+    started = None if running_supervisor(settings) is not None else _spawn(settings)
+    advice = f"look into {settings.logs_dir}"
+
+    def serves() -> bool:
+        if started is not None and started.poll() is not None:
+            raise CLIError(f"the control plane ended with status {started.returncode}; {advice}")
+        return all(serving(settings).values())
+
+    _wait("the control plane to serve", UP_TIMEOUT_S, serves, advice)
     return {
         "url": settings.base_url,
         "ca": str(settings.ca_file),
@@ -45,31 +42,18 @@ def up(data_dir: str | None = None) -> dict[str, Any]:
 
 def down(data_dir: str | None = None, nodes: bool = False) -> dict[str, Any]:
     """Stop the supervisor and its parts; with `nodes`, the nodes of all instances too."""
-    settings = _settings(data_dir)
-    pid = supervisor.running_supervisor(settings)
+    settings = read_settings(data_dir)
+    pid = running_supervisor(settings)
     if pid is not None:
-        os.kill(pid, signal.SIGTERM)
-        _wait("the control plane to stop", DOWN_TIMEOUT_S, lambda: supervisor.running_supervisor(settings) is None)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+        _wait("the control plane to stop", DOWN_TIMEOUT_S, lambda: running_supervisor(settings) is None)
     stopped = _stop_nodes(settings) if nodes else 0
     return {"controlPlane": "stopped", "nodesStopped": stopped, "nodesRunning": len(_node_pids(settings))}
 
 
-def status(data_dir: str | None = None) -> dict[str, Any]:
-    """Every part and every instance. Ends non-zero when a part is down."""
-    settings = _settings(data_dir)
-    serving = {name: supervisor.serving(settings, name) for name in supervisor.PARTS}
-    if settings.broker_url:
-        del serving["broker"]
-    result: dict[str, Any] = {"parts": {name: "running" if up else "down" for name, up in serving.items()}}
-    if serving["api"]:
-        result["instances"] = _instances(settings)
-    if not all(serving.values()):
-        print(json.dumps(result, indent=2))
-        raise CLIError(f"not running: {', '.join(name for name, up in serving.items() if not up)}. Try: mccf up")
-    return result
-
-
-def _settings(data_dir: str | None, *, initialise: bool = False) -> Settings:
+def read_settings(data_dir: str | None, *, initialise: bool = False) -> Settings:
+    """The settings of an installation; raises `CLIError` when they cannot be used."""
     directory = None if data_dir is None else Path(data_dir)
     read = settings_module.initialise if initialise else settings_module.load
     try:
@@ -78,10 +62,10 @@ def _settings(data_dir: str | None, *, initialise: bool = False) -> Settings:
         raise CLIError(str(error)) from error
 
 
-def _spawn(settings: Settings) -> None:
+def _spawn(settings: Settings) -> "subprocess.Popen[bytes]":
     settings.logs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (settings.logs_dir / "supervisor.log").open("ab") as log:
-        subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "controlplane.supervisor"],
             env={**os.environ, "MCCF_DATA_DIR": str(settings.data_dir)},
             stdin=subprocess.DEVNULL,
@@ -92,45 +76,13 @@ def _spawn(settings: Settings) -> None:
         )
 
 
-def _instances(settings: Settings) -> list[dict[str, Any]]:
-    credentials = json.loads(settings.credentials_file.read_text(encoding="utf-8"))
-    trust = ssl.create_default_context(cafile=credentials["ca_file"])
-    base = f"https://{settings.host}:{settings.port}"
-    with httpx.Client(verify=trust, timeout=10, base_url=base, trust_env=False) as client:
-        answer = client.post(
-            f"/{credentials['tenant_id']}/oauth2/v2.0/token",
-            data={
-                "grant_type": "client_credentials",
-                "client_id": credentials["client_id"],
-                "client_secret": credentials["client_secret"],
-                "scope": "https://management.azure.com/.default",
-            },
-        ).raise_for_status()
-        client.headers["authorization"] = f"Bearer {answer.json()['access_token']}"
-        path = f"/subscriptions/{credentials['subscription_id']}/providers/Microsoft.ConfidentialLedger/managedCCFs/"
-        listed = client.get(path, params={"api-version": API_VERSION}).raise_for_status().json()["value"]
-    return [_summary(row["name"], row["properties"]) for row in listed]
-
-
-def _summary(name: str, properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "provisioningState": properties["provisioningState"],
-        "runningState": properties.get("runningState"),
-        "service": properties.get("serviceState"),
-        "waitingForMembers": properties.get("waitingForMembers") or [],
-        "appUri": properties.get("appUri"),
-        "platform": properties["platform"]["label"],
-    }
-
-
 def _node_pids(settings: Settings) -> dict[int, Path]:
     """Living nodes of this installation: a pid counts only while its working directory is the node's."""
     found = {}
     for path in settings.instances_dir.glob("*/*/*/node.pid"):
         with contextlib.suppress(OSError, ValueError):
             pid = int(path.read_text(encoding="utf-8"))
-            if Path(os.readlink(f"/proc/{pid}/cwd")) == path.parent:
+            if Path(f"/proc/{pid}/cwd").readlink() == path.parent.resolve():
                 found[pid] = path.parent
     return found
 

@@ -12,7 +12,7 @@ import uvloop
 from controlplane import settings as settings_module
 from controlplane.gateway.forward import Gateway
 from controlplane.gateway.routes import Route, parse_address
-from controlplane.readiness import say_ready
+from controlplane.readiness import end_with_supervisor, say_ready
 from controlplane.settings import InvalidSettings, Settings
 from controlplane.store import queries
 from controlplane.store.session import Database, open_database
@@ -23,6 +23,7 @@ _LOG = logging.getLogger("mccf.gateway")
 
 def main() -> int:
     """Exit code 0 after a signal, 2 when the settings cannot be used."""
+    end_with_supervisor()
     configure_logging()
     try:
         settings = settings_module.load(os.environ)

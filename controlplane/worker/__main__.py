@@ -14,7 +14,7 @@ from celery import signals
 from celery.beat import EmbeddedService
 
 from controlplane import settings as settings_module
-from controlplane.readiness import say_ready
+from controlplane.readiness import end_with_supervisor, say_ready
 from controlplane.settings import InvalidSettings
 from controlplane.telemetry import configure_logging
 from controlplane.worker.celery_app import app
@@ -28,6 +28,7 @@ _LOG = logging.getLogger("mccf.worker")
 
 def main() -> int:
     """Exit code 0 after a signal, 2 when the settings cannot be used."""
+    end_with_supervisor()
     configure_logging()
     logging.getLogger("celery").setLevel("WARNING")
     try:

@@ -1,5 +1,7 @@
 """The private broker of an installation: a Valkey on a Unix socket, with a password and no memory (decisions 17).
 
+    python -m controlplane.worker.broker
+
 It keeps nothing on disk: what it carries are hints, and the sweep makes a lost one harmless (decisions 16). The
 socket lies in the data directory, or in a private directory beside other temporary files where that path is too long
 or has unusual characters.
@@ -9,12 +11,15 @@ import hashlib
 import os
 import re
 import secrets
+import sys
 import tempfile
 from importlib.resources import files
 from pathlib import Path
 from urllib.parse import quote
 
-from controlplane.settings import Settings, write_private
+from controlplane import settings as settings_module
+from controlplane.readiness import end_with_supervisor
+from controlplane.settings import InvalidSettings, Settings, write_private
 
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]{1,100}")
 """Short enough for `sockaddr_un` (108 bytes), and the same in a URL, a configuration file and a path."""
@@ -22,6 +27,17 @@ _PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]{1,100}")
 
 class NoBroker(Exception):
     """The wheel that brings the broker has none for this machine."""
+
+
+def main() -> int:
+    """Become the broker; 2 when that cannot be."""
+    end_with_supervisor()
+    try:
+        command = prepare(settings_module.load(os.environ))
+    except (InvalidSettings, NoBroker) as error:
+        print(error, file=sys.stderr)
+        return 2
+    os.execv(command[0], command)
 
 
 def broker_url(settings: Settings) -> str:
@@ -81,3 +97,7 @@ def _executable() -> Path:
 
 def _directory(settings: Settings) -> Path:
     return settings.data_dir / "broker"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
