@@ -21,6 +21,7 @@ from controlplane.arm.resource_id import INSTANCE_RESOURCE_TYPE, group_id
 from controlplane.errors import ErrorDetail, conflict
 from controlplane.store import queries
 from controlplane.store.outcome import end_operation
+from controlplane.store.session import once_more
 from controlplane.store.tables import Instance, Operation, ResourceGroup
 
 COLLECTION = "/subscriptions/{subscriptionId}/resourceGroups"
@@ -66,18 +67,7 @@ def put(services: ServicesOf, group: GroupName, body: GroupCreate) -> Response:
     problem = validation.group_name_problem(group)
     problems = [ErrorDetail("InvalidResourceGroup", problem, "resourceGroupName")] if problem else []
     validation.raise_problems([*problems, *validation.tag_problems(body.tags or {})])
-    with services.database.write() as session:
-        row = queries.group_by_name(session, services.settings.subscription_id, group, lock=True)
-        if row is None:
-            row = _new_group(services, group, body)
-            session.add(row)
-            return ArmJson(group_view(row), 201)
-        row = live_group(session, services.settings, group, lock=True)
-        if body.location is not None and validation.normalise_location(body.location) != row.location:
-            message = f"The resource group is in location '{row.location}', which cannot change."
-            raise conflict("InvalidResourceGroupLocation", message, "location")
-        row.name, row.tags, row.modified_at = group, body.tags or {}, services.clock()
-        return ArmJson(group_view(row))
+    return once_more(lambda: _put(services, group, body))
 
 
 @router.patch(RESOURCE, response_model=Group, name="ResourceGroups_Update")
@@ -128,6 +118,21 @@ def list_resources_of_group(services: ServicesOf, group: GroupName, filter_: Fil
         row = existing_group(session, services.settings, group)
         rows = list(queries.instances_of_group(session, row.id))
     return _resources(rows, filter_)
+
+
+def _put(services: Services, name: str, body: GroupCreate) -> Response:
+    with services.database.write() as session:
+        row = queries.group_by_name(session, services.settings.subscription_id, name, lock=True)
+        if row is None:
+            row = _new_group(services, name, body)
+            session.add(row)
+            return ArmJson(group_view(row), 201)
+        row = live_group(session, services.settings, name, lock=True)
+        if body.location is not None and validation.normalise_location(body.location) != row.location:
+            message = f"The resource group is in location '{row.location}', which cannot change."
+            raise conflict("InvalidResourceGroupLocation", message, "location")
+        row.name, row.tags, row.modified_at = name, body.tags or {}, services.clock()
+        return ArmJson(group_view(row))
 
 
 def _new_group(services: Services, name: str, body: GroupCreate) -> ResourceGroup:

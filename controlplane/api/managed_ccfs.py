@@ -39,6 +39,7 @@ from controlplane.arm.filter import decode_cursor, encode_cursor, matches, parse
 from controlplane.arm.resource_id import INSTANCE_RESOURCE_TYPE, NAMESPACE
 from controlplane.errors import bad_request, conflict, not_found
 from controlplane.store import queries
+from controlplane.store.session import once_more
 from controlplane.store.tables import Instance
 
 PROVIDER = f"/subscriptions/{{subscriptionId}}/providers/{NAMESPACE}"
@@ -85,9 +86,12 @@ def put(
     precondition: PreconditionOf,
     body: ManagedCcfCreate,
 ) -> Response:
-    with services.database.write() as session:
-        write = Write(session, services.settings, call, services.clock())
-        written = put_instance(write, group, name, body, precondition)
+    def store() -> Written:
+        with services.database.write() as session:
+            write = Write(session, services.settings, call, services.clock())
+            return put_instance(write, group, name, body, precondition)
+
+    written = once_more(store)
     _wake(services, written)
     return ArmJson(instance_view(written.instance), 201, _headers(services, call, written))
 

@@ -39,6 +39,7 @@ def fail(
     session: Session, instance_id: str, token: str, generation: int, now: datetime, error: Mapping[str, Any]
 ) -> bool:
     """The current operation cannot be completed; `error` is an ARM error object without secrets."""
+    group = _group_of(session, instance_id)
     instance = _claim(session, instance_id, token, generation)
     if instance is None:
         return False
@@ -47,20 +48,20 @@ def fail(
     instance.revision += 1
     _end(session, instance, now, OperationStatus.FAILED, error)
     if instance.delete_requested:
-        _abandon_group(session, instance, now, error)
+        _abandon_group(session, group, now, error)
     return True
 
 
 def gone(session: Session, instance_id: str, token: str, now: datetime) -> bool:
     """Nothing of a deleted instance is left: its row goes, and with the last member a group that is being deleted."""
+    group = _group_of(session, instance_id)
     instance = queries.instance_by_id(session, instance_id, lock=True)
     if instance is None or instance.lease_token != token or not instance.delete_requested:
         return False
     _end(session, instance, now, OperationStatus.SUCCEEDED, None)
-    group_id = instance.group_id
     session.delete(instance)
     session.flush()
-    _delete_empty_group(session, group_id, now)
+    _delete_empty_group(session, group, now)
     return True
 
 
@@ -106,17 +107,21 @@ def _end(
     )
 
 
-def _delete_empty_group(session: Session, group_id: str, now: datetime) -> None:
-    group = session.get(ResourceGroup, group_id, with_for_update=True)
-    if group is None or group.delete_operation_id is None or queries.instances_of_group(session, group_id):
+def _group_of(session: Session, instance_id: str) -> ResourceGroup | None:
+    """The instance's group, locked. The API locks group before instance too, so that the two never wait in a circle."""
+    instance = queries.instance_by_id(session, instance_id)
+    return None if instance is None else session.get(ResourceGroup, instance.group_id, with_for_update=True)
+
+
+def _delete_empty_group(session: Session, group: ResourceGroup | None, now: datetime) -> None:
+    if group is None or group.delete_operation_id is None or queries.instances_of_group(session, group.id):
         return
     end_operation(session, group.delete_operation_id, now, OperationStatus.SUCCEEDED, None)
     session.delete(group)
 
 
-def _abandon_group(session: Session, instance: Instance, now: datetime, error: Mapping[str, Any]) -> None:
+def _abandon_group(session: Session, group: ResourceGroup | None, now: datetime, error: Mapping[str, Any]) -> None:
     """A member that cannot be deleted keeps its group: the group's operation fails with the member's error."""
-    group = session.get(ResourceGroup, instance.group_id, with_for_update=True)
     if group is None or group.delete_operation_id is None:
         return
     end_operation(session, group.delete_operation_id, now, OperationStatus.FAILED, error)

@@ -24,7 +24,7 @@ def group_by_name(session: Session, subscription_id: str, name: str, *, lock: bo
     query = select(ResourceGroup).where(
         ResourceGroup.subscription_id == subscription_id, ResourceGroup.name_key == name.lower()
     )
-    return session.scalars(query.with_for_update() if lock else query).one_or_none()
+    return session.scalars(_locked(query) if lock else query).one_or_none()
 
 
 def groups(session: Session, subscription_id: str) -> Sequence[ResourceGroup]:
@@ -34,13 +34,13 @@ def groups(session: Session, subscription_id: str) -> Sequence[ResourceGroup]:
 
 def instance_by_id(session: Session, instance_id: str, *, lock: bool = False) -> Instance | None:
     query = select(Instance).where(Instance.id == instance_id)
-    return session.scalars(query.with_for_update() if lock else query).one_or_none()
+    return session.scalars(_locked(query) if lock else query).one_or_none()
 
 
 def instance_by_name(session: Session, name: str, *, lock: bool = False) -> Instance | None:
     """The instance of that name anywhere in the installation: names are global (control-plane.md 1.4)."""
     query = select(Instance).where(Instance.name_key == name.lower())
-    return session.scalars(query.with_for_update() if lock else query).one_or_none()
+    return session.scalars(_locked(query) if lock else query).one_or_none()
 
 
 def instances_of_group(session: Session, group_id: str) -> Sequence[Instance]:
@@ -157,3 +157,8 @@ def add_event(
 
 def new_id() -> str:
     return str(uuid.uuid4())
+
+
+def _locked(query: Any) -> Any:
+    """For the rest of the transaction, and as the row is now: what this session read of it before may be old."""
+    return query.with_for_update().execution_options(populate_existing=True)

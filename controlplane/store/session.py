@@ -6,16 +6,19 @@ whatever the busy timeout says.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 BUSY_TIMEOUT_S = 10.0
 _BEGIN = "sqlite_begin"
+
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,17 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def once_more(work: Callable[[], Answer]) -> Answer:
+    """Do it, and do it again when another writer took the same name between our look and our commit.
+
+    Locks cannot cover a row that does not exist yet; the second time it does, and is found.
+    """
+    try:
+        return work()
+    except IntegrityError:
+        return work()
 
 
 def open_database(url: str) -> Database:

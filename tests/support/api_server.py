@@ -1,5 +1,6 @@
 """The API over HTTPS in a thread of this process, with a reconciler that brings everything about at once."""
 
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import uvicorn
 
 from controlplane.api.app import create_app
@@ -17,7 +19,7 @@ from controlplane.settings import Settings
 from controlplane.store import queries
 from controlplane.store.migrate import upgrade
 from controlplane.store.session import Database, open_database
-from tests.support.arm_world import SUBSCRIPTION, TENANT, settle
+from tests.support.arm_world import SUBSCRIPTION, TENANT, settle, sign_in
 from tests.support.ports import free_port
 
 START_TIMEOUT_S = 20
@@ -58,6 +60,15 @@ def https_api(data_dir: Path, **settings: Any) -> Iterator[Settings]:
         for thread in threads:
             thread.join()
         database.close()
+
+
+@contextmanager
+def signed_in(settings: Settings) -> Iterator[httpx.Client]:
+    """A client of a running installation that trusts its CA and sends the first principal's token."""
+    trust = ssl.create_default_context(cafile=settings.ca_file)
+    with httpx.Client(base_url=settings.base_url, verify=trust) as client:
+        client.headers["Authorization"] = f"Bearer {sign_in(settings, client)}"
+        yield client
 
 
 def _settle_all(database: Database, stop: threading.Event) -> None:

@@ -1,17 +1,15 @@
 """`azure-mgmt-confidentialledger` 2.0.0b5, unpatched, over HTTPS with our CA (control-plane.md 0, 3.3, 6.4)."""
 
 import json
-import ssl
 import subprocess
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from controlplane.settings import Settings
-from tests.support.api_server import https_api
-from tests.support.arm_world import GROUPS, member_certificate, sign_in
+from tests.support.api_server import https_api, signed_in
+from tests.support.arm_world import GROUPS, member_certificate
 from tests.support.tool_envs import tool_python
 
 REQUIREMENTS = ("azure-mgmt-confidentialledger==2.0.0b5", "azure-identity==1.25.1", "azure-core")
@@ -59,10 +57,9 @@ def test_the_sdk_refuses_a_server_that_another_ca_vouches_for(tmp_path: Path) ->
 
 
 def make_group(settings: Settings, name: str) -> None:
-    with httpx.Client(base_url=settings.base_url, verify=ssl.create_default_context(cafile=settings.ca_file)) as client:
-        headers = {"Authorization": f"Bearer {sign_in(settings, client)}"}
-        body = {"location": "southcentralus"}
-        answer = client.put(f"{GROUPS}/{name}", params={"api-version": "2024-11-01"}, json=body, headers=headers)
+    with signed_in(settings) as client:
+        version = {"api-version": "2024-11-01"}
+        answer = client.put(f"{GROUPS}/{name}", params=version, json={"location": "southcentralus"})
         assert answer.status_code == 201, answer.text
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from tests.support.arm_world import World, instance_body, world
 
@@ -106,6 +107,25 @@ def test_a_group_either_way(here: World, moment: str) -> None:
         assert here.call("PUT", path, {"location": "westeurope"}, "2024-11-01").status_code == 500
     repeated = here.call("PUT", path, {"location": "westeurope"}, "2024-11-01")
     assert repeated.status_code == (201 if moment == "before" else 200)
+
+
+@pytest.mark.parametrize("what", ["instance", "group"])
+def test_a_name_taken_between_look_and_commit_is_looked_at_again(here: World, what: str) -> None:
+    dialect = here.database.engine.dialect
+    real = dialect.do_commit
+    failures = [IntegrityError("INSERT", {}, Exception("UNIQUE constraint failed"))]
+
+    def commit(connection: Any) -> None:
+        if failures:
+            raise failures.pop()
+        real(connection)
+
+    path = here.instance_path() if what == "instance" else here.make_group("rg3").replace("rg3", "rg4")
+    dialect.do_commit = commit  # type: ignore[method-assign]
+    body = instance_body() if what == "instance" else {"location": "westeurope"}
+    assert here.call("PUT", path, body).status_code == 201
+    assert failures == []
+    assert operations(here) == (1 if what == "instance" else 0)
 
 
 def test_a_hint_that_cannot_be_sent_fails_nothing(tmp_path: Path) -> None:
