@@ -1,8 +1,4 @@
-"""Interpreters: fresh for a call, or kept under a key and used again (node-api.md 5.2 and 5.7).
-
-A module is compiled once per process and source: its bytecode is kept in memory, keyed by name and source, and never
-comes from anywhere else, because the engine does not verify bytecode.
-"""
+"""Interpreters: fresh for a call, or kept under a key and used again (node-api.md 5.2 and 5.7)."""
 
 import os
 from collections import OrderedDict
@@ -10,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, TypeVarTuple
 
+from dataplane.js.bytecode import CompiledCode, Kind
 from dataplane.js.ccf.prelude import OPERATIONS, prelude_source
 from dataplane.js.host import Access, Console, Host, Invocation, Natives, Source
 from dataplane.js.modules import check_module_path
@@ -20,7 +17,6 @@ TIMEOUT_REASON = "Operation took too long to complete."
 _REASONS = {"RangeError: Maximum call stack size exceeded": "InternalError: stack overflow"}
 """What this engine says, and the words the contract pins for it (node-api.md 5.4)."""
 _EXHAUSTED = frozenset({"InternalError: stack overflow", "InternalError: out of memory"})
-_MAX_COMPILED = 4096
 _MAX_TABLES = 10_000
 """An interpreter that has named more tables than this is not used again: the host remembers each."""
 
@@ -251,7 +247,7 @@ class Interpreter:
 
     def _prepare(self) -> None:
         context = self.context
-        build = context.run_script(_compiled(context, _PRELUDE_NAME, _PRELUDE, context.compile_script))
+        build = context.run_script(_code.load(context, Kind.SCRIPT, "<host>", _PRELUDE))
         try:
             parts = context.call(build, [context.native()])
         finally:
@@ -294,7 +290,7 @@ class Interpreter:
             raise Thrown(f"Failed to find module '{name}'", "ReferenceError")
         source = text.encode() if isinstance(text, str) else text
         try:
-            module = _compiled(self.context, name, source, self.context.compile_module)
+            module = _code.load(self.context, Kind.MODULE, name, source)
         except Pending:
             self._failed = self._failed or (JsCompileError, name)
             raise
@@ -363,19 +359,4 @@ class InterpreterCache:
 _IDLE = Invocation(lambda name: None, None, {}, _no_console, os.urandom)
 """Between calls: lets go of the last call's transaction."""
 _PRELUDE = prelude_source()
-_PRELUDE_NAME = "<host>"
-_bytecode: OrderedDict[tuple[str, bytes], bytes] = OrderedDict()
-
-
-def _compiled(context: Context, name: str, source: bytes, compile_: Callable[[bytes, str], Value]) -> Value:
-    """A compiled script or module: from bytecode where this process compiled the same source before."""
-    key = (name, source)
-    known = _bytecode.get(key)
-    if known is not None:
-        _bytecode.move_to_end(key)
-        return context.read_bytecode(known)
-    compiled = compile_(source, name)
-    _bytecode[key] = context.write_bytecode(compiled, strip_source=name == _PRELUDE_NAME)
-    while len(_bytecode) > _MAX_COMPILED:
-        _bytecode.popitem(last=False)
-    return compiled
+_code = CompiledCode()

@@ -161,8 +161,7 @@
     },
     enableUntrustedDateTime(enable) {
       exact(arguments, 1);
-      if (typeof enable !== "boolean") throw new TypeError("Argument must be a boolean");
-      return enable;
+      return Boolean(enable);
     },
     enableMetricsLogging(enable) {
       exact(arguments, 1);

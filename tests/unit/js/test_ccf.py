@@ -66,7 +66,7 @@ def test_json_and_bytes(value: str) -> None:
         "ccf.jsonCompatibleToBuf(1n)",
         "ccf.bufToJsonCompatible('1')",
         "ccf.enableMetricsLogging(1)",
-        "ccf.enableUntrustedDateTime('x')",
+        "ccf.enableUntrustedDateTime()",
         "ccf.rpc.setApplyWrites(1)",
         "ccf.rpc.setApplyWrites()",
         "ccf.rpc.setClaimsDigest('x')",
@@ -117,7 +117,7 @@ def test_claims_go_to_the_transaction() -> None:
 
 def test_settings_answer_what_they_were() -> None:
     assert run("return [ccf.enableMetricsLogging(false), ccf.enableMetricsLogging(true)]") == [True, False]
-    assert run("return [ccf.enableUntrustedDateTime(true), ccf.enableUntrustedDateTime(false)]") == [True, False]
+    assert run("return [ccf.enableUntrustedDateTime(true), ccf.enableUntrustedDateTime(0)]") == [True, False]
 
 
 def test_what_is_not_served_exists_and_says_so() -> None:
