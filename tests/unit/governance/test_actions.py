@@ -68,11 +68,21 @@ BUNDLE: dict[str, Any] = {
 SINCE = "2030-06-01 00:00:00"
 
 
-@pytest.fixture
-def world() -> World:
+def _active() -> World:
     made = World([ALICE, BOB, CAROL], threshold=2)
     made.activate()
     return made
+
+
+@pytest.fixture
+def world() -> World:
+    return _active()
+
+
+@pytest.fixture(scope="module")
+def steady() -> World:
+    """For tests that check that nothing changed."""
+    return _active()
 
 
 @pytest.fixture
@@ -171,15 +181,15 @@ WRONG_ARGUMENTS: list[tuple[str, dict[str, object], str]] = [
 
 
 @pytest.mark.parametrize(("name", "args", "fault"), WRONG_ARGUMENTS)
-def test_wrong_arguments_fail_validation(world: World, name: str, args: dict[str, object], fault: str) -> None:
-    message = invalid(world, {"name": name, "args": args})
+def test_wrong_arguments_fail_validation(steady: World, name: str, args: dict[str, object], fault: str) -> None:
+    message = invalid(steady, {"name": name, "args": args})
     assert name in message
     assert fault in message
 
 
-def test_every_action_refuses_an_argument_it_does_not_know(world: World) -> None:
+def test_every_action_refuses_an_argument_it_does_not_know(steady: World) -> None:
     names = sorted({name for name, _, _ in WRONG_ARGUMENTS})
-    message = invalid(world, *({"name": name, "args": {"bogus": 1}} for name in names))
+    message = invalid(steady, *({"name": name, "args": {"bogus": 1}} for name in names))
     assert message.count("unknown argument bogus") == len(names)
 
 
@@ -199,16 +209,16 @@ def test_every_action_refuses_an_argument_it_does_not_know(world: World) -> None
         (b'{"actions": [{"name": "remove_js_app", "args": []}]}', "args must be of type object"),
     ],
 )
-def test_bodies_that_are_no_proposal(world: World, body: bytes, fault: str) -> None:
-    before = world.snapshot()
-    answer = world.post(ALICE, "/members/proposals:create", "proposal", body)
+def test_bodies_that_are_no_proposal(steady: World, body: bytes, fault: str) -> None:
+    before = steady.snapshot()
+    answer = steady.post(ALICE, "/members/proposals:create", "proposal", body)
     assert (answer.status, answer.code) == (400, "ProposalFailedToValidate")
     assert fault in answer.message
-    assert world.snapshot() == before
+    assert steady.snapshot() == before
 
 
-def test_all_faults_are_told_at_once(world: World) -> None:
-    message = invalid(world, action("nope"), action("remove_js_app"), action("remove_node"))
+def test_all_faults_are_told_at_once(steady: World) -> None:
+    message = invalid(steady, action("nope"), action("remove_js_app"), action("remove_node"))
     assert "nope: no such action" in message
     assert "remove_node at position 2" in message
 
@@ -539,8 +549,8 @@ def _with_endpoint(**changes: object) -> dict[str, object]:
         (_with_endpoint(interpreter_reuse={"key": 1}), "interpreter_reuse.key must be of type string"),
     ],
 )
-def test_bundles_that_fail_validation(world: World, bundle: object, fault: str) -> None:
-    assert fault in invalid(world, action("set_js_app", bundle=bundle))
+def test_bundles_that_fail_validation(steady: World, bundle: object, fault: str) -> None:
+    assert fault in invalid(steady, action("set_js_app", bundle=bundle))
 
 
 def test_runtime_options(world: World) -> None:
