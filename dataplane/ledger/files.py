@@ -337,8 +337,9 @@ def _adopt_uncommitted(directory: Path, committed: int) -> list[_Chunk]:
             found.append((name.first, path))
     chunks: list[_Chunk] = []
     next_seqno = committed + 1
-    for first, path in sorted(found):
-        continues = first == next_seqno or (next_seqno == 1 and not chunks)
+    for index, (first, path) in enumerate(sorted(found)):
+        # A ledger may begin late, after a snapshot; but where a first file is lost, nothing continues it.
+        continues = first == next_seqno or (committed == 0 and index == 0)
         layout = _usable_layout(path.read_bytes()) if continues else None
         if layout is None or (chunks and not chunks[-1].complete):
             _ignore(path)

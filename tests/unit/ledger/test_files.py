@@ -252,3 +252,12 @@ def test_a_short_write_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert ledger.read(1, 2) == [frame(1), frame(2, flags=END)]
     ledger.close()
     assert read_layout((tmp_path / "ledger_1").read_bytes()).complete
+
+
+def test_a_first_chunk_that_a_crash_emptied_takes_the_later_ones_with_it(tmp_path: Path) -> None:
+    (tmp_path / "ledger_1").write_bytes(b"")
+    (tmp_path / "ledger_2").write_bytes(bytes(8) + frame(2))
+    files = LedgerFiles(tmp_path)
+    assert files.last_seqno == 0
+    files.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ledger_1.ignored", "ledger_2.ignored"]
