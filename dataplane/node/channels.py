@@ -33,8 +33,9 @@ from dataplane.txid import NodeId
 
 _HEADER_BYTES = 5
 _MOST_BYTES_BEFORE_HANDSHAKE = 65_536
-# The listening side says this once it has accepted the peer; before, the dialling side does not count as connected.
-_ACCEPTED = 255
+# The first frame each way: its sender has seen the other's certificate and accepts it. The dialling side speaks first,
+# so that one who reached the wrong node leaves no trace there; it counts as connected when the answer has come.
+_GREETING = (0).to_bytes(4, "big") + b"\xff"
 _BACKLOG = 128
 
 _log = logging.getLogger("channels")
@@ -349,8 +350,9 @@ class _Outgoing(asyncio.Protocol):
             if self._channels.check_peer(self._tls) != self._node_id:
                 self._give_up("another node answers at its address")
                 return
+            self.write(_GREETING)
         if self._heard and not self.accepted:
-            self.accepted = self._heard == _header(_ACCEPTED, b"")
+            self.accepted = self._heard == _GREETING
             self.answered.set()
         if self._tls.closed_by_peer or len(self._heard) > _HEADER_BYTES:
             self._give_up("closed by the peer")
@@ -423,15 +425,19 @@ class _Incoming(asyncio.Protocol):
             if self._early_bytes > _MOST_BYTES_BEFORE_HANDSHAKE:
                 self.abort()
             return
-        self.peer = self._channels.check_peer(self._tls)
-        if self.peer is None:
-            _log.debug("an incoming channel is refused: its certificate is no peer's")
+        if len(self._buffer) < len(_GREETING):
+            return
+        peer = self._channels.check_peer(self._tls)
+        if peer is None or not self._buffer.startswith(_GREETING):
+            _log.debug("an incoming channel is refused: no peer's certificate, or no greeting")
             self.abort()
             return
+        del self._buffer[: len(_GREETING)]
+        self.peer = peer
         if self._deadline is not None:
             self._deadline.cancel()
-        self._channels.welcome(self.peer, self)
-        self._transport.write(self._tls.write(_header(_ACCEPTED, b"")))
+        self._channels.welcome(peer, self)
+        self._transport.write(self._tls.write(_GREETING))
 
     def _deliver(self, peer: NodeId) -> None:
         buffer, position = self._buffer, 0

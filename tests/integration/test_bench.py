@@ -16,7 +16,6 @@ from tests.bench.rows import Row, calibrate
 from tests.support.http_server import ServerThread
 from tests.support.identities import client_identity
 
-
 pytestmark = pytest.mark.ci
 
 

@@ -170,8 +170,28 @@ async def test_another_identity_at_a_peers_address_gets_nothing() -> None:
     assert successor.heard == []
     assert one.say(successor, b"for the new node")
     await until(lambda: bool(successor.heard), "the new node's frame")
+    link = successor.channels._incoming[one.id]
+    await asyncio.sleep(0.3)  # the connection for the dead node is tried again and again, to the same address
+    assert successor.channels._incoming[one.id] is link
     assert successor.heard == [(one.id, 1, b"for the new node")]
     await close(one, successor)
+
+
+@on_uvloop
+async def test_a_peer_that_does_not_greet_is_not_heard() -> None:
+    one, other = await two()
+    for first in (b"\x00\x00\x00\x02\x05ok", b"\x00\x00\x00\x01\xffx", b"\xff" * 5):
+        tls = TlsClientContext(other.identity.certificate_pem, other.identity.key_pem).connection()
+        reader, writer = await asyncio.open_connection(*one.address_of(one.id))
+        writer.write(tls.start())
+        while not tls.established:
+            tls.feed(await reader.read(65536))
+            writer.write(tls.take_ciphertext())
+        writer.write(tls.write(first))
+        await ended(reader)
+        writer.close()
+    assert one.heard == []
+    await close(one, other)
 
 
 @on_uvloop
@@ -321,7 +341,7 @@ async def test_garbage_inside_tls_from_a_trusted_peer_costs_its_connection() -> 
     while not tls.established:
         tls.feed(await reader.read(65536))
         writer.write(tls.take_ciphertext())
-    writer.write(tls.write(b"\x00\x00\x00\x02\x05ok" + b"\xff" * 100))
+    writer.write(tls.write(b"\x00\x00\x00\x00\xff" + b"\x00\x00\x00\x02\x05ok" + b"\xff" * 100))
     await ended(reader)
     assert one.heard == [(other.id, 5, b"ok")]
     assert other.say(one, b"fine")
