@@ -79,16 +79,6 @@ def test_every_table_can_be_written_for_postgresql() -> None:
         assert f"CREATE TABLE {table.__tablename__}" in ddl
 
 
-def test_postgresql_says_the_same() -> None:
-    url = os.environ.get("MCCF_TEST_POSTGRESQL_URL")
-    if not url:
-        pytest.skip("set MCCF_TEST_POSTGRESQL_URL to an empty PostgreSQL database, with its driver installed")
-    database = open_database(url)
-    upgrade(database)
-    assert differences(database) == []
-    database.close()
-
-
 def test_sqlite_is_set_up_for_many_processes(database: Database) -> None:
     upgrade(database)
     with database.read() as session:
