@@ -1,7 +1,7 @@
 """QuickJS's C interface: its declarations, and the shared object of the `quickjs-ng` wheel that implements them.
 
 Opened through cffi without a compiler. A `JSValue` is declared as its two 64-bit words (payload and tag), which holds
-on every 64-bit platform. The declarations belong to one exact release: any other is refused, and so is a missing symbol.
+on every 64-bit platform. The declarations belong to one exact release: another is refused, as is a missing symbol.
 """
 
 import ctypes
