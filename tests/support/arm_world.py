@@ -189,7 +189,7 @@ def sign_in(settings: Settings, client: Any) -> str:
         "client_secret": credentials["client_secret"],
         "scope": "https://management.azure.com//.default",
     }
-    answer = client.post(f"/{TENANT}/oauth2/v2.0/token", data=form)
+    answer = client.post(f"/{settings.tenant_id}/oauth2/v2.0/token", data=form)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["access_token"])
 
