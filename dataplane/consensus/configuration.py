@@ -144,6 +144,16 @@ class Configurations:
         return tuple(r.node_id for r in self._retirements if not r.marked_seqno and r.ordered_seqno <= commit_seqno)
 
     @property
+    def retiring_count(self) -> int:
+        """How many retirements are not final."""
+        return len(self._retirements)
+
+    @property
+    def retired_count(self) -> int:
+        """How many retirements are final."""
+        return len(self._retired)
+
+    @property
     def retired(self) -> tuple[NodeId, ...]:
         """Nodes whose retirement is final, in the order it became so."""
         return tuple(self._retired)

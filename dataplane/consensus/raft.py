@@ -651,7 +651,8 @@ class Raft:
         if peer is None or message.view != self._view:
             return
         estimate = message.estimate
-        peer.refused(message.round, self._log.highest_possible_match(estimate.seqno, estimate.view))
+        match_seqno = self._log.highest_possible_match(estimate.seqno, estimate.view)
+        peer.refused(message.round, match_seqno)
 
     def _advance_commit(self) -> None:
         acknowledged = {node_id: peer.persisted_seqno for node_id, peer in self._peers.items()}
@@ -721,10 +722,13 @@ class Raft:
         return tuple(changes)
 
     def _retirement_changes(self) -> list[Became]:
-        phases = self.retirements()
-        retired = self._configurations.retired
-        if phases == self._reported_phases and len(retired) == self._reported_retired:
+        configurations = self._configurations
+        if not (configurations.retiring_count or self._reported_phases) and (
+            configurations.retired_count == self._reported_retired
+        ):
             return []
+        phases = self.retirements()
+        retired = configurations.retired
         changes: list[Became] = [
             RetirementChanged(node_id, phase)
             for node_id, phase in phases.items()

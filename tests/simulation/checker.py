@@ -60,22 +60,26 @@ class Checker:
         record = self.records[node_id]
         raft = record.raft
         if raft.role is Leadership.LEADER:
-            leader_id = self._leaders.setdefault(raft.view, node_id)
-            _require(leader_id == node_id, f"{leader_id} and {node_id} both lead view {raft.view}")
+            self._leads(node_id, raft.view)
         if output.truncate_after is not None:
             self._truncated(record, output.truncate_after)
         for written in output.written:
             self._wrote(record, written)
         if output.commit is not None:
             self._advanced(record, output.commit)
-        _require(raft.commit_seqno == record.commit_seqno, f"{node_id} moved its commit in silence")
-        _require(raft.last_seqno == len(record.log), f"{node_id} changed its log in silence")
+        _require(raft.commit_seqno == record.commit_seqno, "a commit moved in silence")
+        _require(raft.last_seqno == len(record.log), "a log changed in silence")
 
     def statuses(self) -> None:
         """Every node, dead ones too, still says of every TxID what was once final."""
         for record in self.records.values():
             for txid in self._issued:
                 self._status(record, txid)
+
+    def _leads(self, node_id: str, view: int) -> None:
+        leader_id = self._leaders.setdefault(view, node_id)
+        if leader_id != node_id:
+            raise InvariantViolated(f"{leader_id} and {node_id} both lead view {view}")
 
     def _truncated(self, record: Record, seqno: int) -> None:
         _require(
@@ -104,14 +108,13 @@ class Checker:
             self._decided(record, entry)
         _require(seqno <= len(self.committed), f"{node_id} committed {seqno} before its leader")
         for index in range(record.commit_seqno, seqno):
-            _require(
-                record.log[index].root == self.committed[index].root,
-                f"{node_id} committed another entry at {index + 1}",
-            )
+            if record.log[index].root != self.committed[index].root:
+                raise InvariantViolated(f"{node_id} committed another entry at {index + 1}")
         record.commit_seqno = seqno
         self.commits += 1
         for txid in list(record.open):
-            self._status(record, txid)
+            if txid.seqno <= seqno or txid.view < entry.view:  # the others cannot be final yet
+                self._status(record, txid)
 
     def _decided(self, record: Record, entry: Entry) -> None:
         """A leader commits an entry of its own view: a quorum of every active configuration must have it synced."""
@@ -145,14 +148,12 @@ class Checker:
 
     def _status(self, record: Record, txid: TxID) -> None:
         status = record.raft.status(txid)
-        known = self.final.get(txid)
-        if status not in (TxStatus.COMMITTED, TxStatus.INVALID):
-            _require(txid in record.open, f"{record.node_id} forgot that {txid} is {known}")
+        if status is TxStatus.PENDING or status is TxStatus.UNKNOWN:
+            _require(txid in record.open, "a final status was forgotten")
             return
-        if known is None:
-            self.final[txid] = status
-        else:
-            _require(status is known, f"{record.node_id} says {status} of {txid}, which is {known}")
+        known = self.final.setdefault(txid, status)
+        if status is not known:
+            raise InvariantViolated(f"{record.node_id} says {status} of {txid}, which is {known}")
         record.open.pop(txid, None)
 
 

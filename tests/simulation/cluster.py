@@ -15,18 +15,15 @@ from dataplane.consensus.configuration import RetirementPhase
 from dataplane.consensus.log import Nodes
 from dataplane.consensus.messages import AppendEntries, Message
 from dataplane.consensus.output import Leadership, RetirementChanged, RoleChanged, SignatureDue
-from dataplane.consensus.raft import Settings
 from dataplane.consensus.wire import decode_message, encode_message
 from dataplane.txid import TxID
 from tests.simulation.checker import Checker
 from tests.simulation.disk import MemoryDisk
-from tests.simulation.machine import Machine, MachineOutput
+from tests.simulation.machine import Machine, MachineKind, MachineOutput
 from tests.simulation.network import Network
 from tests.simulation.plan import Plan
 
 TICK_US = 10_000
-
-MachineFactory = Callable[[str, Settings, random.Random, bool], Machine]
 
 
 @dataclass(slots=True)
@@ -51,7 +48,7 @@ class Node:
 class Cluster:
     """The simulated world."""
 
-    def __init__(self, plan: Plan, make_machine: MachineFactory) -> None:
+    def __init__(self, plan: Plan, kind: MachineKind) -> None:
         self.plan = plan
         self.now_us = 0
         self.events = 0
@@ -61,7 +58,7 @@ class Cluster:
         self.checker = Checker()
         self.trace: list[tuple[int, str, str, object]] = []
         self._rng = random.Random(plan.seed + 2)
-        self._make_machine = make_machine
+        self._kind = kind
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._scheduled = 0
 
@@ -86,14 +83,16 @@ class Cluster:
 
     def lines(self) -> list[str]:
         """The trace as text."""
-        return [f"{us / 1000:10.3f} {node_id:4} {kind:8} {_text(detail)}" for us, node_id, kind, detail in self.trace]
+        return [
+            f"{us / 1000:10.3f} {node_id[:8]:4} {kind:8} {_text(detail)}" for us, node_id, kind, detail in self.trace
+        ]
 
     # Nodes
 
     def spawn(self, *, first: bool = False) -> Node:
         """A new process with a new identity and an empty disk."""
-        node_id = f"n{len(self.nodes)}"
-        machine = self._make_machine(node_id, self.plan.settings, self._rng, first)
+        node_id = self._kind.name_of(len(self.nodes))
+        machine = self._kind.make(node_id, self.plan.settings, self._rng, first)
         node = self.nodes[node_id] = Node(node_id, machine, ticked_us=self.now_us)
         self.checker.watch(node_id, machine.raft, node.disk)
         self.note(node_id, "spawn")

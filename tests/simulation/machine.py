@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from dataplane.consensus.messages import Message
 from dataplane.consensus.output import Became, Leadership
 from dataplane.consensus.raft import Raft, Settings
 from dataplane.txid import TxID
+from tests.simulation.plan import Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,24 @@ class Machine(Protocol):
     def sign(self) -> None: ...
     def take_output(self) -> MachineOutput: ...
     def audit(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class MachineKind:
+    """How to make nodes of one kind. `prepare` fits a plan to what the kind can bear."""
+
+    make: Callable[[str, Settings, random.Random, bool], Machine]  # (node id, settings, rng, first of the service)
+    name_of: Callable[[int], str] = "n{}".format
+    prepare: Callable[[Plan], Plan] = lambda plan: plan
+
+
+def consensus_machines(raft_type: type[Raft] = Raft) -> MachineKind:
+    """Machines that are a Raft core and no more."""
+
+    def make(node_id: str, settings: Settings, rng: random.Random, first: bool) -> Machine:
+        return ConsensusMachine(node_id, settings, rng, raft_type, first=first)
+
+    return MachineKind(make)
 
 
 class ConsensusMachine:

@@ -1,20 +1,23 @@
-"""`python -m tests.simulation.replay SEED`: run one seed again and print its whole trace."""
+"""`python -m tests.simulation.replay SEED [--machine consensus|replica]`: run one seed again, print its whole trace."""
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Sequence
 
+from tests.simulation.machines import MACHINES
 from tests.simulation.plan import draw_plan
 from tests.simulation.simulator import SimulationFailed, simulate
 
 
-def main(arguments: list[str]) -> int:
-    if len(arguments) != 1 or not arguments[0].isdigit():
-        print("usage: python -m tests.simulation.replay SEED", file=sys.stderr)
-        return 2
-    plan = draw_plan(int(arguments[0]))
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation.replay", description="Replay one seed.")
+    parser.add_argument("seed", type=int)
+    parser.add_argument("--machine", choices=sorted(MACHINES), default="consensus")
+    options = parser.parse_args(arguments)
     try:
-        result = simulate(plan, keep_trace=True)
+        result = simulate(draw_plan(options.seed), MACHINES[options.machine], keep_trace=True)
     except SimulationFailed as failure:
         print("\n".join(failure.trace))
         print(f"FAILED seed {failure.seed}: {failure.reason}")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from dataplane.consensus.raft import Raft, Settings
 from tests.simulation.checker import InvariantViolated
 from tests.simulation.clients import Clients
-from tests.simulation.cluster import Cluster, MachineFactory
+from tests.simulation.cluster import Cluster
 from tests.simulation.faults import Faults
-from tests.simulation.machine import ConsensusMachine, Machine
+from tests.simulation.machine import MachineKind, consensus_machines
 from tests.simulation.operator import Operator
 from tests.simulation.plan import END_US, OPERATIONS, Plan
 
@@ -46,18 +45,11 @@ class Result:
     trace: tuple[str, ...]
 
 
-def consensus_machines(raft_type: type[Raft]) -> MachineFactory:
-    """Machines that are a Raft core and no more."""
-
-    def make(node_id: str, settings: Settings, rng: random.Random, first: bool) -> Machine:
-        return ConsensusMachine(node_id, settings, rng, raft_type, first=first)
-
-    return make
-
-
-def simulate(plan: Plan, machines: MachineFactory | None = None, *, keep_trace: bool = False) -> Result:
-    """Run a plan to its end. Raises `SimulationFailed`."""
-    cluster = Cluster(plan, machines or consensus_machines(Raft))
+def simulate(plan: Plan, kind: MachineKind | None = None, *, keep_trace: bool = False) -> Result:
+    """Run a plan to its end with machines of a kind, the core alone by default. Raises `SimulationFailed`."""
+    kind = kind or consensus_machines()
+    plan = kind.prepare(plan)
+    cluster = Cluster(plan, kind)
     operator = Operator(cluster, random.Random(plan.seed + 3))
     faults = Faults(cluster, operator, random.Random(plan.seed + 4))
     clients = Clients(cluster, random.Random(plan.seed + 5))

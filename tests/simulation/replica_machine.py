@@ -1,0 +1,215 @@
+"""The real replica under simulation: store, Merkle tree, entry codec, signatures and receipts.
+
+Nodes have real keys and sign for real, so frames differ from run to run in bytes and length; batches and windows are
+therefore counted in entries here, and a trace says nothing of bytes: same seed, same trace.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from dataplane.consensus.log import Entry, Nodes
+from dataplane.consensus.messages import Message
+from dataplane.consensus.raft import Raft, Settings
+from dataplane.crypto.certs import create_csr, endorse_node_csr, self_signed_service_certificate
+from dataplane.crypto.keys import PrivateKey, key_id
+from dataplane.kv.tables import (
+    NODES_ENDORSED_CERTIFICATES,
+    NODES_INFO,
+    SERVICE_INFO,
+    UNIT_KEY,
+    dump_json,
+    get_json,
+    put_json,
+)
+from dataplane.kv.writeset import WriteSet
+from dataplane.ledger.chunk import Chunker
+from dataplane.ledger.entry import decode_entry
+from dataplane.ledger.secrets import LedgerSecrets
+from dataplane.ledger.signatures import build_signature
+from dataplane.receipt import receipt_from_entries, verify_receipt
+from dataplane.replica import Replica
+from dataplane.txid import TxID
+from tests.simulation.machine import Machine, MachineKind, MachineOutput, Written
+from tests.simulation.plan import Plan
+
+SECRET = bytes(range(32))
+AUDITED = 12  # every so manieth transaction of a node gets a receipt at the end of a run
+_NOT_BEFORE = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A key and the certificate over it; `id` is the key's."""
+
+    id: str
+    key: PrivateKey
+    cert: str
+
+
+@cache
+def service() -> Identity:
+    """The service of all simulated replicas."""
+    key = _key(1)
+    return Identity(
+        key_id(key.public_key()), key, self_signed_service_certificate(key, "CN=CCF Service", 1, _NOT_BEFORE, 365)
+    )
+
+
+@cache
+def node(index: int) -> Identity:
+    """The identity of the node started as number `index`."""
+    key = _key(2 + index)
+    csr = create_csr(key, "CN=CCF Node", ["iPAddress:127.0.0.1"])
+    cert = endorse_node_csr(service().key, service().cert, csr, 2 + index, _NOT_BEFORE, 365)
+    return Identity(key_id(key.public_key()), key, cert)
+
+
+def node_id(index: int) -> str:
+    return node(index).id
+
+
+def make(node_id: str, settings: Settings, rng: random.Random, first: bool) -> Machine:
+    return ReplicaMachine(node_id, settings, rng, first=first)
+
+
+def prepare(plan: Plan) -> Plan:
+    """Batches by entries, not bytes; signatures further apart, as each takes milliseconds on every node."""
+    defaults = Settings()
+    settings = replace(
+        plan.settings,
+        max_append_bytes=defaults.max_append_bytes,
+        max_in_flight_bytes=defaults.max_in_flight_bytes,
+        max_cached_bytes=0 if plan.settings.max_cached_bytes < 1000 else defaults.max_cached_bytes,
+    )
+    return replace(plan, settings=settings, sign_every_us=4 * plan.sign_every_us)
+
+
+REPLICAS = MachineKind(make, node_id, prepare)
+
+
+class ReplicaMachine:
+    """A replica with its ledger file in memory."""
+
+    def __init__(self, node_id: str, settings: Settings, rng: random.Random, *, first: bool) -> None:
+        begin = Raft.start if first else Raft.join
+        self._identity = _identities()[node_id]
+        self._frames: list[bytes] = []
+        self._secrets = LedgerSecrets({1: SECRET})
+        self.raft = begin(node_id=node_id, settings=settings, draw=rng.randint, read=self._read)
+        self._replica = Replica(raft=self.raft, secrets=self._secrets, chunker=Chunker(20_000), sign=self._signature)
+
+    def tick(self, elapsed_ms: int) -> None:
+        self._replica.tick(elapsed_ms)
+
+    def receive(self, sender: str, message: Message) -> None:
+        self._replica.receive(sender, message)
+
+    def persisted(self, seqno: int) -> None:
+        self._replica.persisted(seqno)
+
+    def submit(self, operation: int) -> TxID:
+        """One public and one private write, every second time with claims."""
+        tx = self._replica.begin()
+        key = b"%d" % (operation % 50)
+        tx.put("public:records", key, b"operation %d" % operation)
+        tx.put("records", key, bytes(operation % 40))
+        if operation % 2:
+            tx.claims_digest = sha256(key).digest()
+        return self._replica.submit(tx)
+
+    def reconfigure(self, nodes: Nodes) -> TxID:
+        """Trust these nodes and retire the others."""
+        tx = self._replica.begin()
+        if tx.get(SERVICE_INFO, UNIT_KEY) is None:
+            tx.put(SERVICE_INFO, UNIT_KEY, dump_json({"cert": service().cert, "status": "Opening"}))
+        for key, _ in tx.items(NODES_INFO):
+            if key.decode() not in dict(nodes):
+                put_json(tx, NODES_INFO, get_json(tx, NODES_INFO, key) | {"status": "Retired"}, key)
+        for node_id, address in nodes:
+            record = {"status": "Trusted", "node_to_node_interface": {"published_address": address}}
+            put_json(tx, NODES_INFO, record, node_id.encode())
+            tx.put(NODES_ENDORSED_CERTIFICATES, node_id.encode(), _identities()[node_id].cert.encode())
+        return self._replica.submit(tx)
+
+    def retire(self, node_ids: tuple[str, ...]) -> None:
+        tx = self._replica.begin()
+        for node_id in node_ids:
+            key = node_id.encode()
+            put_json(tx, NODES_INFO, get_json(tx, NODES_INFO, key) | {"retired_committed": True}, key)
+        self._replica.submit(tx)
+
+    def sign(self) -> None:
+        self._replica.sign()
+
+    def take_output(self) -> MachineOutput:
+        duties = self._replica.take_duties()
+        assert duties.refused is None, f"an honest entry was refused: {duties.refused}"
+        if duties.truncate_after is not None:
+            del self._frames[duties.truncate_after :]
+        written = []
+        for frame in duties.write:
+            assert frame.seqno == len(self._frames) + 1
+            self._frames.append(frame.data)
+            (entry,) = self._replica.entries([frame.data], frame.seqno)
+            root = self._replica.root_at(frame.seqno)
+            assert root is not None
+            written.append(Written(entry, root + sha256(frame.data).digest()))
+        return MachineOutput(duties.truncate_after, written, duties.sync, duties.send, duties.commit, duties.became)
+
+    def audit(self) -> None:
+        """Receipts of committed transactions verify, and the store is what the ledger says."""
+        decoded = [decode_entry(frame, self._secrets) for frame in self._frames]
+        start = int(self._identity.id[:4], 16) % AUDITED
+        for entry in decoded[start : self.raft.commit_seqno : AUDITED]:
+            signature_seqno = self._replica.signature_after(entry.txid.seqno)
+            if signature_seqno is None or signature_seqno > self.raft.commit_seqno:
+                continue
+            secret = self._secrets.at(entry.txid.seqno)
+            receipt = receipt_from_entries(entry, secret, decoded[signature_seqno - 1].writes)
+            proven = verify_receipt(receipt, service().cert)
+            assert proven.txid == entry.txid, f"the receipt of {entry.txid} is about {proven.txid}"
+        self._audit_store([entry.writes for entry in decoded])
+
+    def _audit_store(self, history: Sequence[WriteSet]) -> None:
+        expected: WriteSet = {}
+        for writes in history:  # none of which removes a key
+            for table, rows in writes.items():
+                expected.setdefault(table, {}).update(rows)
+        tx = self._replica.begin()
+        for table, rows in expected.items():
+            assert dict(tx.items(table)) == rows, f"{table} is not what the ledger says"
+
+    def _signature(self, txid: TxID, root: bytes, tree_bytes: bytes) -> WriteSet:
+        return build_signature(
+            txid,
+            root,
+            node_id=self._identity.id,
+            node_key=self._identity.key,
+            node_cert_pem=self._identity.cert,
+            service_key=service().key,
+            issuer="service.example.com",
+            subject="ledger.signature",
+            issued_at_s=1_760_000_000,
+            tree_bytes=tree_bytes,
+        )
+
+    def _read(self, first: int, last: int) -> Sequence[Entry]:
+        return self._replica.entries(self._frames[first - 1 : last], first)
+
+
+@cache
+def _identities() -> dict[str, Identity]:
+    """Identities by id, enough for any run."""
+    return {node(index).id: node(index) for index in range(40)}
+
+
+def _key(number: int) -> PrivateKey:
+    return ec.derive_private_key(0x5EED << 300 | number, ec.SECP384R1())
