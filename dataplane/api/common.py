@@ -5,18 +5,25 @@ from collections.abc import Callable, Iterable, Mapping
 from dataplane.api.openapi import document
 from dataplane.apps.endpoint import Context, Endpoint, Forwarding, Response, json_response, query_values
 from dataplane.errors import InternalError, InvalidQueryParameterValue, RpcError
+from dataplane.kv.tx import Tx
 from dataplane.txid import InvalidTxID, TxID, TxStatus
 
 Receipts = Callable[[TxID], Mapping[str, object]]
 """The JSON receipt of a committed transaction of this node's ledger."""
 
 
-def endpoints(frontend: str, others: Iterable[Endpoint], receipts: Receipts) -> list[Endpoint]:
-    """All endpoints of `frontend`: `others`, and the common ones."""
+Deployed = Callable[[Tx], Iterable[Endpoint]]
+"""The endpoints the members deployed, as a transaction sees them."""
+
+
+def endpoints(
+    frontend: str, others: Iterable[Endpoint], receipts: Receipts, deployed: Deployed = lambda tx: ()
+) -> list[Endpoint]:
+    """All endpoints of `frontend`: `others`, and the common ones. The document lists those of `deployed` too."""
     known = list(others)
 
     def api(context: Context) -> Response:
-        return json_response(document(frontend, [*known, *shared]))
+        return json_response(document(frontend, [*known, *shared, *deployed(context.tx)]))
 
     def receipt(context: Context) -> Response:
         return _receipt(context, receipts)

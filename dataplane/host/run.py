@@ -15,9 +15,11 @@ from dataplane.governance.members import InvalidMember
 from dataplane.governance.shares import SharesNotPossible
 from dataplane.host.command_line import VERSION, Arguments, parse_arguments, read_config, version_text
 from dataplane.host.files import PidFileExists, claim_pid_file, write_whole
-from dataplane.host.log import configure
+from dataplane.host.log import configure, flush
 from dataplane.node.join import JoinFailed
 from dataplane.node.start import StartFailed, start_node
+
+_LOG_FLUSH_S = 0.02
 
 _log = logging.getLogger("host")
 
@@ -64,6 +66,7 @@ async def _serve(config: Config) -> int:
 
     starting = asyncio.ensure_future(start_node(config, VERSION, write_whole, fail))
     notice = _on_signals(stopping, config.ignore_first_sigterm)
+    _flush_log_often(asyncio.get_running_loop())
     both: set[asyncio.Future[Any]] = {starting, stopping}
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
@@ -78,6 +81,11 @@ async def _serve(config: Config) -> int:
     reason = await stopping
     await running.close()
     return 0 if reason is None else 1
+
+
+def _flush_log_often(loop: asyncio.AbstractEventLoop) -> None:
+    flush()
+    loop.call_later(_LOG_FLUSH_S, _flush_log_often, loop)
 
 
 def _on_signals(stopping: "asyncio.Future[str | None]", ignore_first_sigterm: bool) -> list[object]:

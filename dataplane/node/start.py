@@ -189,7 +189,11 @@ class _Starter:
             "gov": gov.endpoints(self._ops),
             "app": [],
         }
-        tables = {name: RouteTable(common.endpoints(name, declared[name], history.receipt)) for name in FRONTENDS}
+        deployed = {"app": app.endpoints}
+        tables = {
+            name: RouteTable(common.endpoints(name, declared[name], history.receipt, deployed.get(name, lambda tx: ())))
+            for name in FRONTENDS
+        }
         self._pipeline = Pipeline(node, tables, app)
         node.session_metrics = self._server.metrics
         node.js_metrics = lambda: js_metrics(node.begin())

@@ -46,6 +46,13 @@ def test_a_receipt_from_any_node_verifies_offline(service: Service) -> None:
         assert verify_receipt(receipt, service.certificate).txid == txid
 
 
+def test_the_documents_list_every_endpoint(service: Service) -> None:
+    app = service.session().get_json("/app/api")
+    assert {"/log/private", "/commit", "/receipt"} <= set(app["paths"])
+    assert "/network/nodes/{node_id}" in service.session().get_json("/node/api")["paths"]
+    assert "/members/proposals:create" in service.session().get_json("/gov/api")["paths"]
+
+
 def test_anonymous_and_unknown_callers_are_told_why(service: Service) -> None:
     answer = service.session().request("GET", "/app/log/private?id=0")
     assert answer.status == 401
