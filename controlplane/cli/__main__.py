@@ -58,6 +58,8 @@ class Commands(CLICommandsLoader):  # type: ignore[misc]  # knack has no types
     def load_arguments(self, command: str) -> None:
         with ArgumentsContext(self, "") as arguments:
             arguments.argument("data_dir", options_list=["--data-dir"], help="Data directory; default $MCCF_DATA_DIR.")
+        with ArgumentsContext(self, "up") as arguments:
+            arguments.argument("timeout", type=int, help="Give up waiting after this many seconds.")
         with ArgumentsContext(self, "down") as arguments:
             arguments.argument("nodes", action="store_true", help="Stop the nodes of all instances too.")
         super().load_arguments(command)

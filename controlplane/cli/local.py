@@ -16,22 +16,23 @@ from controlplane import settings as settings_module
 from controlplane.parts import running_supervisor, serving
 from controlplane.settings import InvalidSettings, Settings
 
-UP_TIMEOUT_S = 60.0
+UP_TIMEOUT_S = 60
+POLL_S = 0.05
 DOWN_TIMEOUT_S = 30.0
 
 
-def up(data_dir: str | None = None) -> dict[str, Any]:
+def up(data_dir: str | None = None, timeout: int = UP_TIMEOUT_S) -> dict[str, Any]:
     """Start the supervisor in the background and wait until every part serves."""
     settings = read_settings(data_dir, initialise=True)
     started = None if running_supervisor(settings) is not None else _spawn(settings)
-    advice = f"look into {settings.logs_dir}"
-
-    def serves() -> bool:
+    deadline = time.monotonic() + timeout
+    while missing := [name for name, up in serving(settings).items() if not up]:
+        advice = f"look into {settings.logs_dir}"
         if started is not None and started.poll() is not None:
             raise CLIError(f"the control plane ended with status {started.returncode}; {advice}")
-        return all(serving(settings).values())
-
-    _wait("the control plane to serve", UP_TIMEOUT_S, serves, advice)
+        if time.monotonic() > deadline:
+            raise CLIError(f"waited {timeout} s and these do not serve: {', '.join(missing)}; {advice}")
+        time.sleep(POLL_S)
     return {
         "url": settings.base_url,
         "ca": str(settings.ca_file),
@@ -96,9 +97,9 @@ def _stop_nodes(settings: Settings) -> int:
     return len(pids)
 
 
-def _wait(what: str, timeout_s: float, done: Callable[[], bool], advice: str = "") -> None:
+def _wait(what: str, timeout_s: float, done: Callable[[], bool]) -> None:
     deadline = time.monotonic() + timeout_s
     while not done():
         if time.monotonic() > deadline:
-            raise CLIError(f"waited {timeout_s:.0f} s for {what}" + (f"; {advice}" if advice else ""))
-        time.sleep(0.05)
+            raise CLIError(f"waited {timeout_s:.0f} s for {what}")
+        time.sleep(POLL_S)
