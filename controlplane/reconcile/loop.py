@@ -24,7 +24,7 @@ from controlplane.reconcile.world import World
 from controlplane.store import lease, outcome, queries
 
 POLL_S = 0.1
-REFUSED_POLL_S = 1.0
+LONGEST_POLL_S = 1.0
 TURN_S = 20.0
 LOOK_AGAIN_MS = 5_000
 """How often a healthy, open instance is looked at through its API; dead processes are noticed by the sweep."""
@@ -64,6 +64,7 @@ class _InstanceTurn:
         self._operator: Operator | None = None
         self._trusting: str | None = None
         self._last_step: Step | None = None
+        self._failures = 0
         self._told: set[str] = set()
 
     def run(self, stopping: Callable[[], bool]) -> Turn:
@@ -92,11 +93,13 @@ class _InstanceTurn:
             decision, percent = self._decide(snapshot, seen, view)
             return self._follow(snapshot, decision, percent, view)
         except (ServiceUnavailable, BackendError, NoPort) as problem:
-            _log.info("will try again: %s", problem, extra={"instance": snapshot.instance.name})
-            return POLL_S
+            self._failures += 1
+            if self._failures == 1:
+                _log.info("will try again: %s", problem, extra={"instance": snapshot.instance.name})
+            return min(LONGEST_POLL_S, POLL_S * self._failures)
         except (ActionRefused, AwaitingVotes) as problem:
             self._note_problem(snapshot, problem)
-            return REFUSED_POLL_S
+            return LONGEST_POLL_S
 
     def _look(self, snapshot: Snapshot) -> tuple[Sequence[BackendNode], ServiceView | None]:
         seen = self._world.backend.observe(self._id)
@@ -158,6 +161,7 @@ class _InstanceTurn:
         if fresh is None:
             raise LeaseLost
         perform(self._world, fresh, self._token, decision, self._operator)
+        self._failures = 0
         return pause_s
 
     def _finish(self, snapshot: Snapshot, done: Done, view: ServiceView | None) -> bool:
