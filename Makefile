@@ -32,7 +32,7 @@ check: $(VENV)/dev ## format, lint, types and import rules
 	$(BIN)/lint-imports
 
 test: check ## set up and pass the tests
-	$(BIN)/pytest -m "not full" -n 2 --dist loadgroup
+	$(BIN)/pytest -m "not full" -n 2 --dist loadfile
 
 bench: $(VENV)/dev ## print the benchmark table
 	$(BIN)/python -m tests.bench

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests.support.arm_world import member_certificate
-from tests.support.installation import installation
+from tests.support.arm_world import SUBSCRIPTION, TENANT, member_certificate
+from tests.support.installation import Installation
 from tests.support.results import save
 from tests.third_party.test_azure_sdk import REQUIREMENTS, make_group, run_client
 
@@ -19,7 +19,9 @@ def run(directory: Path) -> dict[str, Any]:
     """Raises where a step is not as the contract says."""
     certificate = directory / "member0_cert.pem"
     certificate.write_text(member_certificate("alice"))
-    with installation(directory) as settings:
+    with Installation(directory, tenant_id=TENANT, subscription_id=SUBSCRIPTION) as installed:
+        installed.mccf("up")
+        settings = installed.settings
         make_group(settings, "sdk")
         seen = run_client(str(settings.credentials_file), str(certificate))
         left = [path for path in settings.instances_dir.glob("*") if path.is_dir()]
