@@ -6,6 +6,7 @@ turn is due at once), or when the lease is lost. Whatever a turn leaves undone, 
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
@@ -29,6 +30,7 @@ TURN_S = 20.0
 LOOK_AGAIN_MS = 5_000
 """How often a healthy, open instance is looked at through its API; dead processes are noticed by the sweep."""
 
+_INVISIBLE = ("due_at", "observed")
 _log = logging.getLogger(__name__)
 
 
@@ -97,9 +99,11 @@ class _InstanceTurn:
             if self._failures == 1:
                 _log.info("will try again: %s", problem, extra={"instance": snapshot.instance.name})
             return min(LONGEST_POLL_S, POLL_S * self._failures)
-        except (ActionRefused, AwaitingVotes) as problem:
-            self._note_problem(snapshot, problem)
+        except ActionRefused as problem:
+            self._note_refusal(snapshot, problem)
             return LONGEST_POLL_S
+        except AwaitingVotes as problem:
+            return None if self._await_votes(snapshot, problem) else 0.0
 
     def _look(self, snapshot: Snapshot) -> tuple[Sequence[BackendNode], ServiceView | None]:
         seen = self._world.backend.observe(self._id)
@@ -183,7 +187,7 @@ class _InstanceTurn:
         row = queries.instance_by_id(session, self._id, lock=True)
         if row is None or row.generation != snapshot.instance.generation:
             return False
-        if any(getattr(row, name) != value for name, value in values.items() if name != "due_at"):
+        if any(getattr(row, name) != value for name, value in values.items() if name not in _INVISIBLE):
             values["revision"] = row.revision + 1
         return lease.save(session, self._id, self._token, **values)
 
@@ -222,16 +226,25 @@ class _InstanceTurn:
             if row is not None and row.ended_at is None:
                 row.percent_complete = percent
 
-    def _note_problem(self, snapshot: Snapshot, problem: ActionRefused | AwaitingVotes) -> None:
-        """Say once in a turn what only members, or a change of the instance, can resolve."""
+    def _note_refusal(self, snapshot: Snapshot, problem: ActionRefused) -> None:
+        """Say once in a turn what only a change of the instance can resolve."""
         text = str(problem)
-        if text in self._told:
-            return
-        self._told.add(text)
-        _log.warning("%s", text, extra={"instance": snapshot.instance.name})
-        kind = "service.refused" if isinstance(problem, ActionRefused) else "service.votes_awaited"
+        if text not in self._told:
+            self._told.add(text)
+            with self._world.database.write() as session:
+                record.add_event(session, snapshot, self._world.clock(), "service.refused", text, "Warning")
+
+    def _await_votes(self, snapshot: Snapshot, problem: AwaitingVotes) -> bool:
+        """Members take their time: end the turn, and look again now and then."""
+        now = self._world.clock()
+        snapshot = self._read() or snapshot
+        notes = replace(snapshot.notes, awaited_proposal=problem.proposal_id)
+        values: dict[str, Any] = {"due_at": now + timedelta(milliseconds=self._world.settings.sweep_interval_ms)}
         with self._world.database.write() as session:
-            record.add_event(session, snapshot, self._world.clock(), kind, text, "Warning")
+            if notes != snapshot.notes:
+                values["observed"] = notes.as_json()
+                record.add_event(session, snapshot, now, "service.votes_awaited", str(problem), "Warning")
+            return self._keep_healthy(session, snapshot, values)
 
     def _read(self) -> Snapshot | None:
         with self._world.database.read() as session:

@@ -25,6 +25,8 @@ class Notes:
     last_launch_s: float = 0.0
     joined: tuple[int, ...] = ()
     """Ordinals of nodes that the service trusted at least once."""
+    awaited_proposal: str | None = None
+    """The proposal whose votes were last waited for: its event is written once."""
 
     @classmethod
     def load(cls, stored: Mapping[str, Any] | None, generation: int) -> "Notes":
@@ -40,6 +42,7 @@ class Notes:
             "failed_launches": self.failed_launches,
             "last_launch_s": self.last_launch_s,
             "joined": list(self.joined),
+            "awaited_proposal": self.awaited_proposal,
         }
 
 

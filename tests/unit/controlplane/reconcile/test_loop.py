@@ -198,13 +198,19 @@ def test_a_change_that_arrives_at_the_last_moment_is_not_overwritten(plane: Cont
     assert [o.status for o in plane.operations(instance_id)] == ["Succeeded", "Succeeded"]
 
 
-def test_what_members_must_decide_is_waited_for_and_said_once_a_turn(plane: ControlPlane) -> None:
+def test_what_members_must_decide_is_said_once_and_holds_no_worker(plane: ControlPlane) -> None:
     instance_id = plane.created()
     plane.backend.cluster(instance_id).kill("bank-2")
-    for _ in range(2):
+    for _ in range(3):
         plane.faults.arm("admit", AwaitingVotes("p1"), after=False)
-        plane.turn(instance_id)
+        began = plane.now
+        assert plane.turn(instance_id) is Turn.FINISHED
+        assert plane.now - began < timedelta(seconds=2)
+        plane.sleep(1.0)
+        assert find_work(plane.world) == [instance_id]
     assert plane.kinds().count("service.votes_awaited") == 1
+    plane.settle(instance_id)
+    assert len(plane.nodes(instance_id)) == 3
 
 
 def test_a_refusal_is_recorded(plane: ControlPlane) -> None:
