@@ -6,7 +6,8 @@ UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test check bench lock clean shown-ledgers shown-receipts shown-governance \
-	shown-failover shown-canaries shown-sdk shown-quickstart shown-bad-input
+	shown-failover shown-canaries shown-sdk shown-simulation shown-quickstart \
+	shown-bad-input
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -51,6 +52,10 @@ shown-failover: $(VENV)/dev ## the primary killed 20 times under load
 
 shown-canaries: $(VENV)/dev ## 100 private values, found nowhere
 	$(BIN)/python -m tests.shown.canaries
+
+shown-simulation: $(VENV)/dev ## 1,000 seeds of the simulated cluster, and the mutants it must catch
+	$(BIN)/python -m tests.simulation.run --seeds 1000 --save simulation
+	$(BIN)/pytest -q tests/mutants
 
 shown-sdk: $(VENV)/dev ## the unpatched Azure SDK against real nodes
 	$(BIN)/python -m tests.shown.sdk
