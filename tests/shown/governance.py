@@ -14,7 +14,7 @@ from typing import Any
 
 from dataplane.client.session import Response
 from dataplane.client.signing import IdentityFiles, new_identity
-from tests.support.ccf_package import V6, VERSIONS, cose_sign1
+from tests.support.ccf_package import available_versions, cose_sign1
 from tests.support.nodes import Service, wait_until
 from tests.support.results import save
 
@@ -89,5 +89,5 @@ def _refuse_stranger(hand: _Hand, proposal_id: str, member_id: str, directory: P
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as temporary:
-        versions = sys.argv[1:] or [V6, VERSIONS[1]]
+        versions = sys.argv[1:] or available_versions()
         save("governance", {"round_trips": [run(version, Path(temporary)) for version in versions]})
