@@ -106,7 +106,7 @@ def service_key() -> ec.EllipticCurvePrivateKey:
 
 @cache
 def service_cert() -> str:
-    return self_signed_service_certificate(service_key(), "CN=Test Service", 7, NOW, 90)
+    return self_signed_service_certificate(service_key(), "CN=Test Service,O=Acme", 7, NOW, 90)
 
 
 @cache

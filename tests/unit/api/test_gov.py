@@ -330,7 +330,9 @@ def test_payloads_that_are_no_ballot(world: World, payload: object) -> None:
 def test_ballot_errors(world: World) -> None:
     pid, other = proposed(world), proposed(world)
     path = f"/members/proposals/{pid}/ballots/{ALICE.id}:submit"
+    nowhere = f"/members/proposals/{HEX}/ballots/{ALICE.id}:submit"
     for answer, status, code in (
+        (world.post(ALICE, nowhere, "ballot", b"no ballot either", proposal_id=HEX), 404, "ProposalNotFound"),
         (world.vote(ALICE, HEX), 404, "ProposalNotFound"),
         (world.post(BOB, path, "ballot", {"ballot": YES}, proposal_id=pid), 400, "InvalidResourceName"),
         (world.post(ALICE, path, "ballot", {"ballot": YES}, proposal_id=other), 400, "InvalidResourceName"),

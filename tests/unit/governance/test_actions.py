@@ -333,6 +333,25 @@ def test_the_only_owner_stays_where_nobody_else_holds_a_share() -> None:
     assert "0 recovery members remain" in answer.message
 
 
+def test_members_are_counted_by_their_recovery_role() -> None:
+    bystander = party("bystander", role=RecoveryRole.NON_PARTICIPANT)
+    w = World([ALICE, BOB, OWNER, bystander], threshold=2)
+    w.activate()
+    w.open()
+    shares = w.read(RECOVERY_SHARES)
+    assert set(shares["encrypted_shares"]) == {ALICE.id, BOB.id, OWNER.id}
+    accepted(w, action("set_member_data", member_id=ALICE.id, member_data={}))
+    proposal_id = w.propose(ALICE, action("remove_member", member_id=BOB.id)).body["proposalId"]
+    for member in (ALICE, OWNER):
+        w.vote(member, proposal_id)
+    answer = w.vote(bystander, proposal_id)  # neither owner nor bystander stands in for a participant
+    assert "without this member 1 recovery members remain, below the threshold of 2" in answer.message
+    accepted(w, action("remove_member", member_id=bystander.id))
+    assert w.read(RECOVERY_SHARES) == shares
+    accepted(w, action("remove_member", member_id=OWNER.id))
+    assert set(w.read(RECOVERY_SHARES)["encrypted_shares"]) == {ALICE.id, BOB.id}
+
+
 def test_set_member_data(world: World) -> None:
     accepted(world, action("set_member_data", member_id=BOB.id, member_data={"org": "B"}))
     assert world.read(MEMBERS_INFO, BOB.id) == {"status": "Active", "member_data": {"org": "B"}}
@@ -489,6 +508,16 @@ def test_a_second_app_replaces_the_first_whole(world: World) -> None:
     assert [key for key, _ in tx.items(ENDPOINTS)] == [b"GET /x"]
     assert tx.items(MODULES_QUICKJS_BYTECODE) == []
     assert tx.items(MODULES_QUICKJS_VERSION) == []
+
+
+def test_refreshing_bytecode_leaves_none_of_other_modules(world: World) -> None:
+    accepted(world, action("set_js_app", bundle=BUNDLE))
+    tx = world.store.begin()
+    tx.put(MODULES_QUICKJS_BYTECODE, b"/stale.js", b"bytes")
+    world.commit(tx)
+    accepted(world, action("refresh_js_app_bytecode_cache"))
+    rows = world.store.begin().items(MODULES_QUICKJS_BYTECODE)
+    assert [key for key, _ in rows] == [b"/app.js", b"/lib/x.js"]
 
 
 def test_bytecode_can_be_made_later(world: World) -> None:
