@@ -58,6 +58,7 @@ class Channels:
     """A node's connections to its peers, in one event loop.
 
     `may_talk(node_id, certificate_pem)` decides who is a peer, on both sides and for each connection.
+    `on_lost(node_id)` is called in the loop when a peer that could be sent to cannot any more.
     `address_of(node_id)` says where to dial; None: nowhere yet. `on_message(node_id, kind, payload)` is called in the
     loop for each frame of an accepted peer. Certificate and key (PEM) stay in memory. `source_host` is the local
     address to dial from (`node_client_interface`).
@@ -73,12 +74,14 @@ class Channels:
         on_message: Callable[[NodeId, int, bytes], None],
         source_host: str | None = None,
         limits: ChannelLimits | None = None,
+        on_lost: Callable[[NodeId], None] = lambda _: None,
     ) -> None:
         self.limits = limits or ChannelLimits()
         self.address_of = address_of
         self.source_host = source_host
         self._may_talk = may_talk
         self._on_message = on_message
+        self._on_lost = on_lost
         self._links: dict[NodeId, _Link] = {}
         self._incoming: dict[NodeId, _Incoming] = {}
         self._strangers: dict[_Incoming, None] = {}
@@ -161,6 +164,9 @@ class Channels:
 
     def deliver(self, node_id: NodeId, kind: int, payload: bytes) -> None:
         self._on_message(node_id, kind, payload)
+
+    def lose(self, node_id: NodeId) -> None:
+        self._on_lost(node_id)
 
     def meet(self, stranger: "_Incoming") -> None:
         if self._closed:
@@ -286,6 +292,7 @@ class _Link:
             await connection.lost.wait()
         finally:
             self._connection = None
+        self._channels.lose(self._node_id)
         return True
 
     async def _dial(self, connection: "_Outgoing", address: tuple[str, int]) -> None:

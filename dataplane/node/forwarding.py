@@ -1,7 +1,8 @@
 """Requests that backups hand to the primary, and their answers, over node channels (node-api.md 1.4).
 
 A message is a JSON header, its length in front of it, and the body as it is. Every request waits at most the time its
-interface allows; an answer that comes later is dropped.
+interface allows; an answer that comes later is dropped. When the channel to the primary breaks, no answer can come any
+more: the client hears so at once and does not wait for a dead node.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ class MalformedForward(ValueError):
 
 @dataclass(slots=True)
 class _Waiting:
+    primary: NodeId
     reply: Reply
     timer: asyncio.TimerHandle
 
@@ -46,7 +48,7 @@ class Forwarder:
         number = self._next_id
         self._next_id += 1
         timer = self._loop.call_later(timeout_ms / 1000, self._expire, number, primary, timeout_ms)
-        self._waiting[number] = _Waiting(reply, timer)
+        self._waiting[number] = _Waiting(primary, reply, timer)
         send(encode_request(number, request))
 
     def answer(self, payload: bytes) -> None:
@@ -56,6 +58,14 @@ class Forwarder:
         if waiting is not None:
             waiting.timer.cancel()
             waiting.reply(response)
+
+    def lost(self, primary: NodeId) -> None:
+        """The channel to `primary` broke: what was under way to it may or may not have taken effect there."""
+        text = f"Request was forwarded to node {primary}, but the channel to it broke before an answer came"
+        for number in [n for n, waiting in self._waiting.items() if waiting.primary == primary]:
+            waiting = self._waiting.pop(number)
+            waiting.timer.cancel()
+            waiting.reply(text_response(text, status=504))
 
     def _expire(self, number: int, primary: NodeId, timeout_ms: int) -> None:
         waiting = self._waiting.pop(number)

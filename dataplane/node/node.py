@@ -250,6 +250,10 @@ class Node:
             _log.info("dropped a message of node %s: %s", sender, error)
         self.wake()
 
+    def on_lost(self, peer: NodeId) -> None:
+        """The channel to another node broke."""
+        self._forwarder.lost(peer)
+
     def wake(self) -> None:
         """Carry out the replica's duties at the end of this turn of the loop."""
         if not self._pump_due:

@@ -152,6 +152,7 @@ class _Starter:
                 address_of=self._address_of,
                 on_message=lambda sender, kind, payload: self._node.on_message(sender, kind, payload),
                 source_host=config.node_client_interface,
+                on_lost=lambda peer: self._node.on_lost(peer),
             )
             bound = await self._channels.listen(config.node_to_node_bind)
         except OSError as error:

@@ -51,3 +51,20 @@ def test_an_answer_reaches_its_request_and_a_late_one_nobody() -> None:
     assert second.status == 504
     assert b"n0" in second.body
     assert b"1ms" in second.body
+
+
+def test_when_the_channel_breaks_whoever_waits_for_that_node_hears_so_at_once() -> None:
+    async def play() -> list[tuple[str, Response]]:
+        answers: list[tuple[str, Response]] = []
+        sent: list[bytes] = []
+        forwarder = Forwarder(asyncio.get_running_loop())
+        forwarder.send(REQUEST, "n0", 60_000, lambda answer: answers.append(("lost", answer)), sent.append)
+        forwarder.send(REQUEST, "n1", 60_000, lambda answer: answers.append(("kept", answer)), sent.append)
+        forwarder.lost("n0")
+        forwarder.answer(encode_response(decode_request(sent[0])[0], Response(201)))
+        forwarder.answer(encode_response(decode_request(sent[1])[0], Response(201)))
+        return answers
+
+    (_, lost), (_, kept) = asyncio.run(play())
+    assert (lost.status, kept.status) == (504, 201)
+    assert b"n0" in lost.body
