@@ -29,6 +29,8 @@ LONGEST_POLL_S = 1.0
 TURN_S = 20.0
 LOOK_AGAIN_MS = 5_000
 """How often a healthy, open instance is looked at through its API; dead processes are noticed by the sweep."""
+LOOK_SOON_MS = 0
+"""With the next sweep: the instance waits for its members, and they should not wait for us."""
 
 _INVISIBLE = ("due_at", "observed")
 _log = logging.getLogger(__name__)
@@ -195,7 +197,7 @@ class _InstanceTurn:
         instance, settings = snapshot.instance, self._world.settings
         is_open = view.service.status is ServiceStatus.OPEN
         return {
-            "due_at": now + timedelta(milliseconds=LOOK_AGAIN_MS if is_open else settings.sweep_interval_ms),
+            "due_at": now + timedelta(milliseconds=LOOK_AGAIN_MS if is_open else LOOK_SOON_MS),
             "app_uri": f"https://{settings.instance_host}:{instance.gateway_port}",
             "identity_service_uri": f"{settings.base_url}/ledgerIdentity/{instance.name}",
             "service_certificate": view.certificate,
@@ -239,7 +241,7 @@ class _InstanceTurn:
         now = self._world.clock()
         snapshot = self._read() or snapshot
         notes = replace(snapshot.notes, awaited_proposal=problem.proposal_id)
-        values: dict[str, Any] = {"due_at": now + timedelta(milliseconds=self._world.settings.sweep_interval_ms)}
+        values: dict[str, Any] = {"due_at": now + timedelta(milliseconds=LOOK_SOON_MS)}
         with self._world.database.write() as session:
             if notes != snapshot.notes:
                 values["observed"] = notes.as_json()
