@@ -234,7 +234,7 @@ class Raft:
         assert not self._append, "refuse before any further input"
         self._forget_after(seqno)
         self._written_seqno = min(self._written_seqno, seqno)
-        self._known_commit = min(self._known_commit, seqno)
+        self._known_commit = self._log.signed_at_or_below(min(self._known_commit, seqno))
         self._refusing_ms = self._settings.message_timeout_ms
 
     def take_output(self) -> Output:
@@ -661,9 +661,11 @@ class Raft:
         if seqno <= self._log.commit_seqno or self._log.view_at(seqno) != self._view:
             return
         self._commit(seqno)
-        self._update_peers(probing=True)
         for peer in self._peers.values():
             peer.commit_due = True
+        if not self._peers.keys() <= self._configurations.replicated().keys():
+            self._replicate()  # the last message to a node whose retirement is now final: that it is
+        self._update_peers(probing=True)
         if not self._configurations.is_active(self.node_id):
             self._hand_over()
 

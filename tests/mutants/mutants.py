@@ -24,7 +24,7 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`seed`: a run that catches it; `symptom`: words of what the checker then says."""
+    """`seed`: a run that catches it, found by `tests.mutants.find`; `symptom`: a pattern of what the checker says."""
 
     name: str
     patches: tuple[Patch, ...]
@@ -44,7 +44,7 @@ MUTANTS = (
             ),
         ),
         seed=104,
-        symptom="both lead view 7",
+        symptom=r"both lead view \d+",
     ),
     # A leader committed a signature of an earlier view as soon as a quorum had it (Raft, figure 8).
     Mutant(
@@ -57,7 +57,7 @@ MUTANTS = (
             ),
         ),
         seed=2,
-        symptom="committed 44 before its leader",
+        symptom=r"committed \d+ before its leader",
     ),
     # The estimate in a refusal was stored where acknowledged entries are counted.
     Mutant(
@@ -70,7 +70,7 @@ MUTANTS = (
             ),
         ),
         seed=2,
-        symptom="committed 139 synced by",
+        symptom=r"committed \d+ synced by",
     ),
     # A follower cut its log at the start of an AppendEntries before looking for a conflict.
     Mutant(
@@ -84,7 +84,7 @@ MUTANTS = (
             ),
         ),
         seed=2,
-        symptom="committed 148 synced by",
+        symptom=r"committed \d+ synced by",
     ),
     # A follower acknowledged all its log, not only what the leader's message has confirmed.
     Mutant(
@@ -97,7 +97,7 @@ MUTANTS = (
             ),
         ),
         seed=4,
-        symptom="committed another entry at 70",
+        symptom=r"committed another entry at \d+",
     ),
     # A node stopped when it learnt that its removal is committed, though others did not know and needed its vote.
     Mutant(
@@ -110,7 +110,7 @@ MUTANTS = (
             ),
             Patch(configuration, "        return leaving | self.voters()\n", "        return self.voters()\n"),
         ),
-        seed=254,
+        seed=14,
         symptom="no recovery after the faults ended",
     ),
 )
