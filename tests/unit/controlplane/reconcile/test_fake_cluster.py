@@ -1,9 +1,9 @@
 """The planner's fake world notices what it is there to notice."""
 
 import pytest
-from tests.support.planner_world import PlannerWorld
 
 from controlplane.reconcile.model import LaunchMode
+from tests.support.planner_world import PlannerWorld
 
 
 @pytest.fixture
