@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-UV := $(BIN)/python -m uv pip install --quiet --python $(BIN)/python
+# uv is much faster than pip; where it cannot reach the package index as pip is set up to, pip does the work.
+UV := $(BIN)/python -m uv pip install --quiet --system-certs --python $(BIN)/python
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test check bench lock clean shown-ledgers shown-receipts shown-governance \
@@ -14,13 +16,13 @@ help: ## list the targets
 
 $(VENV)/runtime: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(UV) --require-hashes -r requirements.lock
-	$(UV) --no-deps --editable .
+	$(PIP) uv==0.13.9
+	$(UV) --require-hashes -r requirements.lock || $(PIP) --require-hashes -r requirements.lock
+	$(UV) --no-deps --editable . || $(PIP) --no-deps --editable .
 	@touch $@
 
 $(VENV)/dev: requirements-dev.lock $(VENV)/runtime
-	$(UV) --require-hashes -r requirements-dev.lock
+	$(UV) --require-hashes -r requirements-dev.lock || $(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
 
 quickstart: $(VENV)/runtime ## set up, start the control plane, create an instance and use it

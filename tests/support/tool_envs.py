@@ -37,7 +37,9 @@ def tool_python(name: str, requirements: Sequence[str], python: str = sys.execut
             _run([python, "-m", "venv", "--without-pip" if _uv() else "--clear", str(directory)])
             interpreter = str(directory / "bin" / "python")
             install = (
-                [*_uv(), "pip", "install", "--python", interpreter] if _uv() else [interpreter, "-m", "pip", "install"]
+                [*_uv(), "pip", "install", "--system-certs", "--python", interpreter]
+                if _uv()
+                else [interpreter, "-m", "pip", "install"]
             )
             _run([*install, "--quiet", *requirements])
             made.write_text(wanted)  # last, so that a half-made environment is made again
