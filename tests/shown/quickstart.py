@@ -77,7 +77,8 @@ def one_run(directory: Path, name: str, cache: Path, port: int | None = None) ->
     begin = time.monotonic()
     made = _as_nobody(["make", "quickstart", f"PYTHON={_python()}"], clone, environment)
     seconds = time.monotonic() - begin
-    _as_nobody([".venv/bin/mccf", "down", "--nodes"], clone, environment)
+    if (clone / ".venv/bin/mccf").exists():
+        _as_nobody([".venv/bin/mccf", "down", "--nodes"], clone, environment)
     shutil.rmtree(clone)
     return Run(made.returncode, round(seconds, 2), made.stdout)
 
