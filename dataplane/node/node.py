@@ -312,7 +312,8 @@ class Node:
         if duties.truncate_after is not None:
             self._ledger.truncate(duties.truncate_after)
             if self._syncing:
-                self._sync_cap = min(duties.truncate_after, self._sync_cap or duties.truncate_after)
+                cap = self._sync_cap  # 0 is a cap too: a joiner may lose its whole log
+                self._sync_cap = duties.truncate_after if cap is None else min(cap, duties.truncate_after)
         for frame in duties.write:
             self._ledger.append(frame.data, frame.seqno)
 

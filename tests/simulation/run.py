@@ -1,6 +1,7 @@
 """Run many seeds and print a summary as JSON, or save it as a result file.
 
-    python -m tests.simulation.run --seeds N [--start S] [--machine consensus|replica] [--processes P] [--save NAME]
+    python -m tests.simulation.run --seeds N [--start S | --fresh] [--machine consensus|replica]
+        [--processes P] [--save NAME]
 
 Ends non-zero when a seed fails; each failing seed is named with the command that replays it. Times are of CPU, so that
 a busy machine does not change them much.
@@ -96,13 +97,15 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation.run", description="Simulate many seeds.")
     parser.add_argument("--seeds", type=int, default=1000, help="how many")
     parser.add_argument("--start", type=int, default=0, help="the first seed")
+    parser.add_argument("--fresh", action="store_true", help="start at a seed made from the time instead")
     parser.add_argument("--machine", choices=sorted(MACHINES), default="consensus")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--save", metavar="NAME", help="write docs/results/NAME.json")
     options = parser.parse_args(arguments)
     if options.seeds < 1:
         parser.error("--seeds must be at least 1")
-    seeds = range(options.start, options.start + options.seeds)
+    start = int(time.time()) if options.fresh else options.start
+    seeds = range(start, start + options.seeds)
     runs = run_seeds(options.machine, seeds, options.processes)
     summary = summarise(options.machine, runs)
     if options.save:
