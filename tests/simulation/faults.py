@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tests.simulation.cluster import Cluster, Node
-from tests.simulation.operator import Operator
+from tests.simulation.membership import Operator
 from tests.simulation.plan import Fault
 
 Links = list[tuple[str, str]]

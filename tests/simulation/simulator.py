@@ -10,7 +10,7 @@ from tests.simulation.clients import Clients
 from tests.simulation.cluster import Cluster
 from tests.simulation.faults import Faults
 from tests.simulation.machine import MachineKind, consensus_machines
-from tests.simulation.operator import Operator
+from tests.simulation.membership import Operator
 from tests.simulation.plan import END_US, OPERATIONS, Plan
 
 RECOVERY_US = 12_000_000  # after the faults end, thirty election timeouts
