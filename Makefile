@@ -66,7 +66,7 @@ shown-quickstart: $(VENV)/dev ## the quickstart from clean clones, five times
 	$(BIN)/python -m tests.shown.quickstart
 
 shown-bad-input: $(VENV)/dev ## bad input to node and control plane, Schemathesis on the ARM contract
-	$(BIN)/pytest tests/integration/test_bad_input.py tests/contract tests/fuzz
+	$(BIN)/python -m tests.shown.bad_input
 
 lock: $(VENV)/dev ## pin the dependencies again
 	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
