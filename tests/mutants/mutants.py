@@ -110,7 +110,7 @@ MUTANTS = (
             ),
             Patch(configuration, "        return leaving | self.voters()\n", "        return self.voters()\n"),
         ),
-        seed=14,
+        seed=43,
         symptom="no recovery after the faults ended",
     ),
 )

@@ -74,7 +74,7 @@ def _draw_settings(rng: random.Random) -> Settings:
         election_timeout_ms=400,
         message_timeout_ms=40,
         max_append_bytes=rng.choice((100, 400, 256 * 1024)),
-        max_append_entries=rng.choice((3, 1024)),
+        max_append_entries=rng.choice((8, 1024)),
         max_in_flight_bytes=rng.choice((300, 2_000, 4 * 1024 * 1024)),
         max_cached_bytes=rng.choice((0, 500, 16 * 1024 * 1024)),
         pre_vote=rng.random() < 0.15,

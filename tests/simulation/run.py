@@ -90,6 +90,7 @@ def summarise(machine: str, runs: Sequence[Run]) -> dict[str, object]:
             "p99": round(cpu_s[len(cpu_s) * 99 // 100], 3),
             "highest": round(cpu_s[-1], 3),
         },
+        "slowest_seed": max(runs, key=lambda run: run.cpu_s).seed,
     }
 
 
