@@ -17,15 +17,9 @@ from dataplane.apps.endpoint import (
     json_response,
     query_values,
 )
-from dataplane.errors import InternalError, InvalidHeaderValue, InvalidQueryParameterValue, ResourceNotFound, RpcError
-from dataplane.kv.tables import (
-    NODES_ENDORSED_CERTIFICATES,
-    NODES_INFO,
-    SERVICE_CONFIG,
-    SERVICE_INFO,
-    get_json,
-    load_json,
-)
+from dataplane.errors import InternalError, InvalidHeaderValue, InvalidQueryParameterValue, ResourceNotFound
+from dataplane.governance.nodes import NodeStatus, all_nodes, find_node, nodes_with_status, remove_retired
+from dataplane.kv.tables import NODES_INFO, SERVICE_CONFIG, SERVICE_INFO, get_json, load_json
 from dataplane.kv.tx import Tx
 from dataplane.txid import NodeId
 
@@ -159,8 +153,7 @@ def _self_signed_certificate(context: Context, node: Node) -> Response:
 def _config(context: Context, node: Node) -> Response:
     nodes = {
         node_id: {"address": record["node_to_node_interface"]["published_address"]}
-        for node_id, record in _records(context.tx)
-        if record["status"] == "Trusted"
+        for node_id, record in nodes_with_status(context.tx, NodeStatus.TRUSTED).items()
     }
     if not nodes:
         raise ResourceNotFound("No configuration is known yet.")
@@ -194,12 +187,12 @@ def _network(context: Context, node: Node) -> Response:
 def _nodes(context: Context, node: Node) -> Response:
     query = query_values(context.request.query)
     status = query.get("status")
-    if status not in (None, "Pending", "Trusted", "Retired"):
+    if status is not None and status not in tuple(NodeStatus):
         raise InvalidQueryParameterValue(f"Query parameter {status!r} is not a valid node status.")
     host, port = query.get("host"), query.get("port")
     found = [
         _described(context.tx, node, node_id, record)
-        for node_id, record in _records(context.tx)
+        for node_id, record in all_nodes(context.tx)
         if (status is None or record["status"] == status) and _is_published_at(record, host, port)
     ]
     return json_response({"nodes": found})
@@ -207,21 +200,21 @@ def _nodes(context: Context, node: Node) -> Response:
 
 def _one_node(context: Context, node: Node) -> Response:
     node_id = context.request.params["node_id"]
-    record = get_json(context.tx, NODES_INFO, node_id.encode())
+    record = find_node(context.tx, node_id)
     if record is None:
         raise ResourceNotFound(f"Node {node_id} not found.")
     return json_response(_described(context.tx, node, node_id, record))
 
 
 def _self(context: Context, node: Node) -> Response:
-    record = get_json(context.tx, NODES_INFO, node.node_id.encode())
+    record = find_node(context.tx, node.node_id)
     if record is None:
         record = {"status": "Pending", "rpc_interfaces": dict(node.rpc_interfaces)}
     return json_response(_described(context.tx, node, node.node_id, record))
 
 
 def _primary_node(context: Context, node: Node) -> Response:
-    record = get_json(context.tx, NODES_INFO, (node.primary_id or "").encode())
+    record = None if node.primary_id is None else find_node(context.tx, node.primary_id)
     if node.primary_id is None or record is None:
         raise InternalError("Primary unknown.")
     return json_response(_described(context.tx, node, node.primary_id, record))
@@ -230,21 +223,14 @@ def _primary_node(context: Context, node: Node) -> Response:
 def _removable_nodes(context: Context, node: Node) -> Response:
     found = [
         _described(context.tx, node, node_id, record)
-        for node_id, record in _records(context.tx)
-        if record["status"] == "Retired" and record.get("retired_committed")
+        for node_id, record in nodes_with_status(context.tx, NodeStatus.RETIRED).items()
+        if record.get("retired_committed")
     ]
     return json_response({"nodes": found})
 
 
 def _delete_node(context: Context, node: Node) -> Response:
-    node_id = context.request.params["node_id"]
-    record = get_json(context.tx, NODES_INFO, node_id.encode())
-    if record is None:
-        raise ResourceNotFound(f"Node {node_id} not found.")
-    if record["status"] != "Retired" or not record.get("retired_committed"):
-        raise RpcError(400, "NodeNotRetiredCommitted", "Node is not completely retired.")
-    context.tx.remove(NODES_INFO, node_id.encode())
-    context.tx.remove(NODES_ENDORSED_CERTIFICATES, node_id.encode())
+    remove_retired(context.tx, context.request.params["node_id"])
     return json_response(True)
 
 
@@ -277,7 +263,7 @@ def _ready_gov(context: Context, node: Node) -> Response:
 
 
 def _quote_self(context: Context, node: Node) -> Response:
-    record = get_json(context.tx, NODES_INFO, node.node_id.encode())
+    record = find_node(context.tx, node.node_id)
     if record is None:
         raise ResourceNotFound("Could not find node quote.")
     return json_response(_quote(node.node_id, record))
@@ -349,10 +335,6 @@ def _primary_address(node: Node) -> str:
     return address
 
 
-def _records(tx: Tx) -> list[tuple[NodeId, dict[str, Any]]]:
-    return [(key.decode(), load_json(value)) for key, value in tx.items(NODES_INFO)]
-
-
 def _described(tx: Tx, node: Node, node_id: NodeId, record: Mapping[str, Any]) -> dict[str, object]:
     return {
         "node_id": node_id,
@@ -390,4 +372,4 @@ def _virtual_measurement(quote: Mapping[str, Any]) -> str:
 
 
 def _trusted_quotes(tx: Tx) -> list[dict[str, object]]:
-    return [_quote(node_id, record) for node_id, record in _records(tx) if record["status"] == "Trusted"]
+    return [_quote(node_id, record) for node_id, record in nodes_with_status(tx, NodeStatus.TRUSTED).items()]

@@ -9,7 +9,6 @@ leaves the disk unknown, so the node stops (decisions.md 14).
 """
 
 import asyncio
-import contextlib
 import logging
 import os
 import resource
@@ -29,10 +28,9 @@ from dataplane.consensus.output import Became, RetirementChanged, RoleChanged
 from dataplane.consensus.raft import NotLeader
 from dataplane.consensus.wire import MalformedMessage, decode_message, encode_message
 from dataplane.errors import RpcError
-from dataplane.governance.nodes import record_retired_committed
+from dataplane.governance.nodes import find_node, record_retired_committed
 from dataplane.kv.tables import (
     NODES_ENDORSED_CERTIFICATES,
-    NODES_INFO,
     SERVICE_INFO,
     get_json,
 )
@@ -91,7 +89,7 @@ class Node:
         self._sync_cap: int | None = None  # what a truncation during a sync leaves of its result
         self._since_signature_ms = 0.0
         self._last_tick = time.monotonic()
-        self._seen_versions: tuple[int, int, int] = (0, 0, 0)
+        self._seen_versions: tuple[int, int] = (0, 0)
         self.session_metrics: Callable[[], Mapping[str, object]] = dict
         self.js_metrics: Callable[[], Mapping[str, object]] = dict
         self.on_endorsed: Callable[[str], None] = lambda certificate: None
@@ -178,7 +176,7 @@ class Node:
 
     def primary_address(self, interface: str | None) -> str | None:
         """The primary's published address of `interface`, by default of its first one."""
-        record = get_json(self.begin(), NODES_INFO, (self.primary_id or "").encode())
+        record = None if self.primary_id is None else find_node(self.begin(), self.primary_id)
         if record is None:
             return None
         interfaces = record["rpc_interfaces"]
@@ -341,15 +339,16 @@ class Node:
         self.wake()
 
     def _on_commit(self) -> None:
-        """Act on what is now committed: own certificate, open service, finished retirements."""
+        """Act on what is now committed: own certificate, open service, completed retirements."""
+        self._record_retirements()
         tx = self.replica.store.begin_at_committed()
         tables = self.replica.store.committed_tables()
-        watched = (NODES_ENDORSED_CERTIFICATES, SERVICE_INFO, NODES_INFO)
+        watched = (NODES_ENDORSED_CERTIFICATES, SERVICE_INFO)
         versions = tuple(tables[name].version if name in tables else 0 for name in watched)
         if versions == self._seen_versions:
             return
-        certificates, service, _ = self._seen_versions
-        self._seen_versions = (versions[0], versions[1], versions[2])
+        certificates, service = self._seen_versions
+        self._seen_versions = (versions[0], versions[1])
         if versions[0] != certificates:
             self._take_endorsed_certificate(tx.get(NODES_ENDORSED_CERTIFICATES, self.node_id.encode()))
         if versions[1] != service and not self._app_open:
@@ -369,20 +368,20 @@ class Node:
         match change:
             case RoleChanged():
                 _log.info("%s in view %s, primary is %s", change.role.value, change.view, change.leader_id)
-            case RetirementChanged(phase=RetirementPhase.COMPLETED) if self.is_primary:
-                self._record_retirement(change.node_id)
+                self._record_retirements()
             case RetirementChanged(phase=RetirementPhase.COMPLETED, node_id=self.node_id):
                 _log.info("This node is retired")
             case _:
                 pass
-        if isinstance(change, RoleChanged) and self.is_primary:
-            for node_id, phase in self.replica.raft.retirements().items():
-                if phase is RetirementPhase.COMPLETED:
-                    self._record_retirement(node_id)
 
-    def _record_retirement(self, node_id: NodeId) -> None:
-        """The primary's own transaction: the retirement of `node_id` is committed (node-api.md 6.5)."""
-        tx = self.begin()
-        if record_retired_committed(tx, node_id):
-            with contextlib.suppress(NotPrimary):
+    def _record_retirements(self) -> None:
+        """The primary's own transactions: these retirements are committed (node-api.md 6.5).
+
+        Asked after every commit and on becoming primary, as a predecessor may have left some.
+        """
+        if not self.is_primary:
+            return
+        for node_id in self.replica.raft.unmarked_retirements():
+            tx = self.begin()
+            if record_retired_committed(tx, node_id):
                 self.submit(tx)
