@@ -92,9 +92,3 @@ class FrontendNotOpen(CcfError):
     """The frontend does not serve requests yet."""
 
     status, code = 404, "FrontendNotOpen"
-
-
-class UnsupportedContentType(CcfError):
-    """The client does not accept what the endpoint produces."""
-
-    status, code = 406, "UnsupportedContentType"

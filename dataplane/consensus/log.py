@@ -113,10 +113,6 @@ class Log:
         index = bisect_right(self._signed, seqno)
         return self._signed[index - 1] if index else self.commit_seqno
 
-    def has_signed_after(self, seqno: int) -> bool:
-        """Is an entry at or above `seqno` signed (counting committed ones)?"""
-        return self.committable_seqno >= seqno
-
     def highest_possible_match(self, seqno: int, view: int) -> int:
         """The highest seqno, at most `seqno`, of an entry whose view is at most `view`; else 0.
 

@@ -3,12 +3,8 @@
 Launchers copy a file as soon as its path exists, so each is written beside its place and renamed into it.
 """
 
-import json
 import os
-from collections.abc import Mapping
 from pathlib import Path
-
-from dataplane.config import Address
 
 
 class PidFileExists(Exception):
@@ -33,9 +29,3 @@ def claim_pid_file(path: str | Path) -> None:
         raise PidFileExists(str(path)) from None
     with os.fdopen(descriptor, "w") as file:
         file.write(str(os.getpid()))
-
-
-def write_addresses(path: str, addresses: Mapping[str, Address]) -> None:
-    """Write `{"<name>": "host:port"}`; an empty path writes nothing."""
-    if path:
-        write_whole(path, json.dumps({name: str(address) for name, address in addresses.items()}))

@@ -4,7 +4,7 @@ Isolation is serialisable: `get` and `has` depend on one key, `items`, `size` an
 (node-api.md 5.6). A transaction never sees another's writes; its own are visible at once.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import immutables
 
@@ -136,10 +136,3 @@ class Tx:
         current = self._tables.get(table, _EMPTY)
         self._tables_read[table] = current.version
         return current.rows
-
-
-def changed_rows(writes: WriteSet) -> Iterator[tuple[str, bytes, bytes | None]]:
-    """Every (table, key, value) of a write set, in no promised order."""
-    for table, rows in writes.items():
-        for key, value in rows.items():
-            yield table, key, value

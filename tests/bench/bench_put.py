@@ -8,12 +8,12 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from controlplane.settings import load
-from dataplane.client.signing import IdentityFiles, new_identity
+from dataplane.client.signing import new_identity
 from samples import quickstart
 from tests.bench.rows import Effort, Row
+from tests.support.installation import instance_body
 from tests.support.nodes import ROOT, free_port
 
 _INSTANCES = 3
@@ -48,24 +48,9 @@ def _create(environment: dict[str, str], directory: Path, count: int) -> list[fl
         member = new_identity(f"member{number}", directory, encryption_key=True)
         path = f"{group}/providers/Microsoft.ConfidentialLedger/managedCCFs/bench{number}"
         begin = time.monotonic()
-        arm.follow(arm.put(path, _body(member)))
+        arm.follow(arm.put(path, instance_body(member)))
         times_s.append(time.monotonic() - begin)
     return times_s
-
-
-def _body(member: IdentityFiles) -> dict[str, Any]:
-    assert member.encryption_public_key is not None
-    identity = {
-        "certificate": member.certificate.read_text(),
-        "encryptionkey": member.encryption_public_key.read_text(),
-        "tags": {"identifier": "member0"},
-    }
-    properties = {
-        "nodeCount": 3,
-        "deploymentType": {"languageRuntime": "JS", "appSourceUri": "customImage"},
-        "memberIdentityCertificates": [identity],
-    }
-    return {"location": "southcentralus", "properties": properties}
 
 
 def _mccf(environment: dict[str, str], *arguments: str) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from dataplane.config import Address, ConfigError
+from dataplane.config import ConfigError
 from dataplane.host.command_line import parse_arguments, read_config, version_text
-from dataplane.host.files import PidFileExists, claim_pid_file, write_addresses, write_whole
+from dataplane.host.files import PidFileExists, claim_pid_file, write_whole
 from dataplane.host.log import _JsonLine, _TextLine
 
 
@@ -21,11 +21,6 @@ def test_the_pid_file_is_claimed_once(tmp_path: Path) -> None:
     claim_pid_file(tmp_path / "node.pid")
     with pytest.raises(PidFileExists):
         claim_pid_file(tmp_path / "node.pid")
-
-
-def test_addresses_are_json_by_name(tmp_path: Path) -> None:
-    write_addresses(str(tmp_path / "a"), {"one": Address("127.0.0.1", 80)})
-    assert json.loads((tmp_path / "a").read_text()) == {"one": "127.0.0.1:80"}
 
 
 def test_the_command_line_of_the_original() -> None:
