@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, cast
 
+from dataplane.redirections import InvalidRedirections, Redirections, parse_redirections
+
 _SIZES = {"": 1, "B": 1, "KB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 _TIMES_MS = {"us": 0.001, "ms": 1, "s": 1_000, "min": 60_000, "h": 3_600_000}
 _QUANTITY = re.compile(r"\s*([0-9]+)\s*([A-Za-z]*)\s*", re.ASCII)
@@ -18,7 +20,7 @@ _QUANTITY = re.compile(r"\s*([0-9]+)\s*([A-Za-z]*)\s*", re.ASCII)
 # Sections that tune the original's memory layout or platforms; accepted so that its files work, without effect here.
 _WITHOUT_EFFECT = (
     "enclave", "memory", "worker_threads", "slow_io_logging_threshold", "node_to_node_message_limit",
-    "historical_cache_soft_limit", "jwt", "attestation", "client_connection_timeout",
+    "historical_cache_soft_limit", "jwt", "attestation",
 )  # fmt: skip
 
 
@@ -80,6 +82,7 @@ class Interface:
     forwarding_timeout_ms: int
     accepted_endpoints: tuple[str, ...] | None
     document: Mapping[str, object]
+    redirections: Redirections | None = None  # None: requests are forwarded
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +166,7 @@ class Config:
     signature_delay_ms: int
     tick_interval_ms: int
     idle_connection_timeout_ms: int
+    client_connection_timeout_ms: int
     node_client_interface: str | None
     output_files: OutputFiles
     log_format: str
@@ -209,6 +213,7 @@ def parse_config(document: object) -> Config:
         signature_delay_ms=signatures.time_ms("delay", "1000ms"),
         tick_interval_ms=max(1, top.time_ms("tick_interval", "10ms", 0)),
         idle_connection_timeout_ms=top.time_ms("idle_connection_timeout", "60s"),
+        client_connection_timeout_ms=top.time_ms("client_connection_timeout", "2000ms"),
         node_client_interface=top.optional_text("node_client_interface"),
         output_files=_output_files(top.section("output_files", {})),
         log_format=logging.choice("format", "Text", ("Text", "Json")),
@@ -325,8 +330,6 @@ def _interface(section: _Section) -> Interface:
     for name, served in (("protocol", "tcp"), ("app_protocol", "HTTP1")):
         if section.take(name, served) != served:
             raise ConfigError(section.at(name), f"only {served} is served yet")
-    if section.take("redirections", None):
-        raise ConfigError(section.at("redirections"), "is not served yet")
     bind = _address(section.at("bind_address"), section.text("bind_address"))
     published = section.text("published_address", "")
     endorsement = section.section("endorsement", {})
@@ -345,7 +348,17 @@ def _interface(section: _Section) -> Interface:
         forwarding_timeout_ms=section.number("forwarding_timeout_ms", 3000, 1),
         accepted_endpoints=None if accepted is None else tuple(accepted),
         document=document,
+        redirections=_redirections(section),
     )
+
+
+def _redirections(section: _Section) -> Redirections | None:
+    document = section.take("redirections", None)
+    try:
+        return None if document is None else parse_redirections(document)
+    except InvalidRedirections as error:
+        path = ".".join(filter(None, (section.at("redirections"), error.path)))
+        raise ConfigError(path, str(error)) from error
 
 
 def _http_limits(section: _Section) -> HttpLimits:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 
 from dataplane.api.openapi import document
-from dataplane.apps.endpoint import Context, Endpoint, Forwarding, Response, json_response, query_values
+from dataplane.apps.endpoint import Context, Endpoint, Response, json_response, query_values
 from dataplane.errors import InternalError, InvalidQueryParameterValue, RpcError
 from dataplane.kv.tx import Tx
 from dataplane.txid import InvalidTxID, TxID, TxStatus
@@ -29,10 +29,10 @@ def endpoints(
         return _receipt(context, receipts)
 
     shared = [
-        Endpoint("GET", "/commit", _commit, forwarding=Forwarding.SOMETIMES),
-        Endpoint("GET", "/tx", _tx, forwarding=Forwarding.SOMETIMES),
-        Endpoint("GET", "/receipt", receipt, forwarding=Forwarding.SOMETIMES),
-        Endpoint("GET", "/api", api, forwarding=Forwarding.NEVER),
+        Endpoint("GET", "/commit", _commit),
+        Endpoint("GET", "/tx", _tx),
+        Endpoint("GET", "/receipt", receipt),
+        Endpoint("GET", "/api", api),
     ]
     return [*known, *shared]
 

@@ -72,7 +72,7 @@ def _join(context: Context, node: JoinTarget, ops: ServiceOps, candidate: _Candi
     if record is not None and record["status"] == NodeStatus.TRUSTED:
         return _trusted(tx, node, candidate.description.id)
     if not node.is_primary:
-        return _to_primary(node)
+        return _to_primary(node, context.request.interface)
     check_can_join(tx, candidate.description)
     if record is None:
         _check_evidence(tx, candidate)
@@ -116,10 +116,10 @@ def _trusted(tx: Tx, node: JoinTarget, node_id: NodeId) -> Response:
     return json_response({"node_status": NodeStatus.TRUSTED, "node_id": node_id, "network_info": network})
 
 
-def _to_primary(node: JoinTarget) -> Response:
-    address = node.primary_address(None)
+def _to_primary(node: JoinTarget, interface: str | None) -> Response:
+    address = node.primary_address(interface)
     if address is None:
-        raise InternalError("The primary is unknown.")
+        raise InternalError("The primary is unknown, or has no interface of this name.")
     error = {"code": "NodeCannotHandleRequest", "message": "Node is not primary; cannot handle write"}
     return json_response({"error": error}, 308, {"location": f"https://{address}/node/join"})
 

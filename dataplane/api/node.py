@@ -249,7 +249,7 @@ def _backup(context: Context, node: Node) -> Response:
 def _head_primary(context: Context, node: Node) -> Response:
     if node.is_primary:
         return Response()
-    return _redirect(f"https://{_primary_address(node)}/node/primary")
+    return _redirect(f"https://{_primary_address(context, node)}/node/primary")
 
 
 def _ready_app(context: Context, node: Node) -> Response:
@@ -286,7 +286,7 @@ def _ledger_chunk_since(context: Context, node: Node) -> Response:
     if path is not None:
         return _redirect(f"/node/ledger-chunk/{path.name}")
     if not node.is_primary and node.primary_id is not None:
-        return _redirect(f"https://{_primary_address(node)}{context.request.url}")
+        return _redirect(f"https://{_primary_address(context, node)}{context.request.url}")
     raise ResourceNotFound(f"No committed ledger chunk holds seqno {since}.")
 
 
@@ -328,10 +328,11 @@ def _redirect(location: str) -> Response:
     return json_response(body, 308, {"location": location})
 
 
-def _primary_address(node: Node) -> str:
-    address = node.primary_address(None)
+def _primary_address(context: Context, node: Node) -> str:
+    """Where the primary has the interface that this request came in on (node-api.md 2.2)."""
+    address = node.primary_address(context.request.interface)
     if address is None:
-        raise InternalError("Primary unknown.")
+        raise InternalError("Primary unknown, or without an interface of this name.")
     return address
 
 

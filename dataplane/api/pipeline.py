@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dataplane.api.auth import Peer, Unauthenticated, authenticate
+from dataplane.api.negotiation import require_json
+from dataplane.api.redirection import redirect
 from dataplane.api.routing import Found, RouteTable, VerbsOnly, not_found, split_frontend, wrong_verb
 from dataplane.apps.endpoint import (
     Context,
@@ -26,6 +28,7 @@ from dataplane.apps.endpoint import (
 from dataplane.errors import CcfError, FrontendNotOpen, InternalError, RpcError
 from dataplane.kv.store import Conflict
 from dataplane.kv.tx import Tx
+from dataplane.redirections import Redirections
 from dataplane.txid import TxID
 
 MAX_ATTEMPTS = 30  # node-api.md 1.2 row 10
@@ -77,6 +80,7 @@ class InterfaceRules:
     name: str
     accepted_endpoints: tuple[re.Pattern[str], ...] | None = None
     forwarding_timeout_ms: int = 3000
+    redirections: Redirections | None = None  # such an interface never forwards
 
 
 @dataclass(slots=True)
@@ -110,6 +114,7 @@ class _Routed:
     endpoint: Endpoint
     request: Request
     frontend: str
+    deployed: bool  # by the members: its answers are its own, and not negotiated
 
 
 @dataclass(slots=True)
@@ -124,11 +129,13 @@ class Pipeline:
                  reply: Reply) -> None:  # fmt: skip
         """Answer one request of a client, now or later."""
         try:
-            routed = self._route(method, url, headers, body)
+            routed = self._route(method, url, headers, body, session.interface.name)
             if isinstance(routed, Response):
                 reply(routed)
             elif not _accepts(session.interface, routed):
                 reply(Response(503))
+            elif session.interface.redirections is not None:
+                reply(self._redirect_or_execute(session.interface.redirections, routed, session))
             elif self._must_forward(session, routed.endpoint):
                 self._forward(session, routed.request, reply)
             else:
@@ -142,7 +149,7 @@ class Pipeline:
     def execute_forwarded(self, forwarded: ForwardedRequest) -> Response:
         """Answer a request that a backup handed on; never forwards again."""
         try:
-            routed = self._route(forwarded.method, forwarded.url, forwarded.headers, forwarded.body)
+            routed = self._route(forwarded.method, forwarded.url, forwarded.headers, forwarded.body, None)
             if isinstance(routed, Response):
                 return routed
             if routed.endpoint.effective_forwarding() is Forwarding.ALWAYS and not self.core.is_primary:
@@ -154,14 +161,16 @@ class Pipeline:
             self.core.report(error)
             return error_response(InternalError(str(error)))
 
-    def _route(self, method: str, url: str, headers: Mapping[str, str], body: bytes) -> "_Routed | Response":
+    def _route(
+        self, method: str, url: str, headers: Mapping[str, str], body: bytes, interface: str | None
+    ) -> "_Routed | Response":
         path, _, raw_query = url.partition("?")
         frontend, below = split_frontend(path)
         if frontend != "node" and self.core.is_overloaded():
             raise RpcError(503, "TooManyPendingTransactions", "Too many transactions pending commit on the service.")
         if not self.core.is_frontend_open(frontend):
             raise FrontendNotOpen("Frontend is not open.")
-        found = self._find(frontend, method, below)
+        found, deployed = self._find(frontend, method, below)
         if found is None:
             raise not_found(path)
         if isinstance(found, VerbsOnly):
@@ -172,15 +181,29 @@ class Pipeline:
             refusal.headers.update(allow)
             return refusal
         route = f"/{frontend}{found.endpoint.path}"
-        request = Request(method, url, path, decode_query(raw_query), headers, body, found.params, route)
-        return _Routed(found.endpoint, request, frontend)
+        request = Request(method, url, path, decode_query(raw_query), headers, body, found.params, route, interface)
+        return _Routed(found.endpoint, request, frontend, deployed)
 
-    def _find(self, frontend: str, method: str, below: str) -> Found | VerbsOnly | None:
+    def _find(self, frontend: str, method: str, below: str) -> tuple[Found | VerbsOnly | None, bool]:
         if frontend == "app" and self.app is not None:
             found = self.app.find(self.core.begin(), method, below)
             if found is not None:
-                return found
-        return self.frontends[frontend].find(method, below)
+                return found, True
+        return self.frontends[frontend].find(method, below), False
+
+    def _redirect_or_execute(self, ways: Redirections, routed: _Routed, session: SessionState) -> Response:
+        core = self.core
+        elsewhere = redirect(
+            routed.endpoint.effective_redirection(),
+            ways,
+            core.begin(),
+            is_primary=core.is_primary,
+            primary_id=core.primary_id,
+            interface=session.interface.name,
+            url=routed.request.url,
+            draw=lambda count: int.from_bytes(core.random_bytes(8)) % count,
+        )
+        return elsewhere or self._execute(routed, session.peer, session)
 
     def _must_forward(self, session: SessionState, endpoint: Endpoint) -> bool:
         if self.core.is_primary:
@@ -189,6 +212,7 @@ class Pipeline:
         return forwarding is Forwarding.ALWAYS or (forwarding is Forwarding.SOMETIMES and session.forwarded)
 
     def _forward(self, session: SessionState, request: Request, reply: Reply) -> None:
+        self._check_view(session)
         forwarded = ForwardedRequest(
             session.id, session.peer, request.method, request.url, request.headers, request.body
         )
@@ -200,11 +224,11 @@ class Pipeline:
         for _ in range(MAX_ATTEMPTS):
             tx = self.core.begin()
             caller = authenticate(endpoint.authn, tx, request, peer, self.core.now)
-            if session is not None and not self._same_view(session):
-                session.closing = True
-                text = "Current view does not match the one this session was first executed in. Session is closed."
-                raise RpcError(500, "SessionConsistencyLost", text)
+            if session is not None:
+                self._check_view(session)
             response = endpoint.run(Context(tx, request, caller, self.core))
+            if not routed.deployed:
+                _negotiate(request, response)
             try:
                 return self._commit(endpoint, tx, response)
             except Conflict:
@@ -215,11 +239,15 @@ class Pipeline:
         retry.headers["retry-after"] = "3"
         return retry
 
-    def _same_view(self, session: SessionState) -> bool:
+    def _check_view(self, session: SessionState) -> None:
+        """A session ends when the view is not that of its first request (node-api.md 1.2 row 8)."""
         view = self.core.current_view
         if session.view is None:
             session.view = view
-        return session.view == view
+        elif session.view != view:
+            session.closing = True
+            text = f"This session began in view {session.view}, and the view is now {view}. The session is closed."
+            raise RpcError(500, "SessionConsistencyLost", text)
 
     def _commit(self, endpoint: Endpoint, tx: Tx, response: Response) -> Response:
         applies = 200 <= response.status < 300 if response.apply_writes is None else response.apply_writes
@@ -246,6 +274,13 @@ def error_response(error: CcfError) -> Response:
     if isinstance(error, Unauthenticated) and error.challenge:
         response.headers["www-authenticate"] = error.challenge
     return response
+
+
+def _negotiate(request: Request, response: Response) -> None:
+    """Refuse to answer in JSON a client that does not take it (node-api.md 1.3)."""
+    accept = request.headers.get("accept")
+    if accept and response.status == 200 and response.headers.get("content-type") == "application/json":
+        require_json(accept)
 
 
 def _accepts(interface: InterfaceRules, routed: _Routed) -> bool:

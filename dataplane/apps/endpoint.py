@@ -47,7 +47,8 @@ class Request:
     """One request as the endpoint sees it.
 
     `url` is as received, `query` percent-decoded as a whole (node-api.md 1.1), header names lower-case, path parameters
-    not decoded, `route` the full template, frontend included.
+    not decoded, `route` the full template, frontend included, `interface` the one it came in on, None for a forwarded
+    request.
     """
 
     method: str
@@ -58,6 +59,7 @@ class Request:
     body: bytes
     params: dict[str, str] = field(default_factory=dict)
     route: str = ""
+    interface: str | None = None
 
 
 @dataclass(slots=True)
@@ -152,6 +154,14 @@ class Endpoint:
         if self.forwarding is not None:
             return self.forwarding
         return Forwarding.ALWAYS if self.mode is Mode.READ_WRITE else Forwarding.SOMETIMES
+
+    def effective_redirection(self) -> Redirection:
+        """The declared strategy, or what declared forwarding or else the mode implies (node-api.md 1.4)."""
+        if self.redirection is not None:
+            return self.redirection
+        if self.forwarding is None:
+            return Redirection.TO_PRIMARY if self.mode is Mode.READ_WRITE else Redirection.NONE
+        return Redirection.NONE if self.forwarding is Forwarding.NEVER else Redirection.TO_PRIMARY
 
 
 def json_response(value: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

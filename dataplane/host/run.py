@@ -16,6 +16,7 @@ from dataplane.governance.shares import SharesNotPossible
 from dataplane.host.command_line import VERSION, Arguments, parse_arguments, read_config, version_text
 from dataplane.host.files import PidFileExists, claim_pid_file, write_whole
 from dataplane.host.log import configure, flush
+from dataplane.http.descriptors import raise_descriptor_limit
 from dataplane.node.join import JoinFailed
 from dataplane.node.start import StartFailed, start_node
 
@@ -43,6 +44,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(config: Config, arguments: Arguments) -> int:
     configure(arguments.log_level, config.log_format)
+    raise_descriptor_limit()
     try:
         claim_pid_file(config.output_files.pid_file)
     except PidFileExists as error:

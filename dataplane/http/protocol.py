@@ -13,6 +13,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Any, cast
 
+from dataplane.http.descriptors import is_scarce
 from dataplane.http.message import CONTINUE, HttpRequest, HttpResponse, encode_response, error_response
 from dataplane.http.parser import RequestParser
 from dataplane.http.port import ListeningPort
@@ -20,6 +21,8 @@ from dataplane.http.tls import TlsConnection, TlsError
 
 # Responses of pipelined requests are written together; beyond this they go out before the next is asked for.
 _CORK_BYTES = 65_536
+# Sessions leave this many file descriptors to the ledger, snapshots and other nodes, whatever the session caps allow.
+_DESCRIPTORS_FOR_FILES = 16
 # A peer that was told to go may still be sending; closing at once would reset the connection and lose the answer.
 _LINGER_S = 2.0
 
@@ -92,7 +95,7 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own class is none of asyncio's
-        if not self._port.admit(self):
+        if is_scarce(self._transport, _DESCRIPTORS_FOR_FILES) or not self._port.admit(self):
             self._transport.abort()
             return
         self._tls = self._port.secure()

@@ -28,6 +28,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from dataplane.config import Address
+from dataplane.http.descriptors import is_scarce
 from dataplane.http.tls import TlsClientContext, TlsConnection, TlsError, TlsServerContext
 from dataplane.txid import NodeId
 
@@ -37,6 +38,8 @@ _MOST_BYTES_BEFORE_HANDSHAKE = 65_536
 # so that one who reached the wrong node leaves no trace there; it counts as connected when the answer has come.
 _GREETING = (0).to_bytes(4, "big") + b"\xff"
 _BACKLOG = 128
+# Strangers at the port may not take the last file descriptors, which the ledger needs.
+_DESCRIPTORS_FOR_FILES = 8
 
 _log = logging.getLogger("channels")
 
@@ -390,6 +393,9 @@ class _Incoming(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        if is_scarce(self._transport, _DESCRIPTORS_FOR_FILES):
+            self.abort()
+            return
         limits = self._channels.limits
         _watch_for_silence(self._transport, limits)
         self._deadline = self._loop.call_later(limits.connect_timeout_ms / 1000, self.abort)

@@ -44,14 +44,20 @@ class Admission:
 
 
 async def join_service(
-    command: JoinCommand, identity: NodeIdentity, service_certificate: str, request: Mapping[str, object]
+    command: JoinCommand,
+    identity: NodeIdentity,
+    service_certificate: str,
+    request: Mapping[str, object],
+    connection_timeout_ms: int = 2_000,
 ) -> Admission:
-    """Present `request` until this node is trusted. Raises `JoinFailed`."""
+    """Present `request` until this node is trusted; each connection must stand in time. Raises `JoinFailed`."""
     body = json.dumps(request).encode()
     target = command.target_rpc_address
     redirects = 0
     while True:
-        status, headers, answer = await _post(target, "/node/join", body, identity, service_certificate)
+        status, headers, answer = await _post(
+            target, "/node/join", body, identity, service_certificate, connection_timeout_ms
+        )
         if status == 308 and command.follow_redirect and redirects < _MAX_REDIRECTS:
             redirects += 1
             target = _redirect_target(headers)
@@ -96,11 +102,17 @@ def _admission(network: Mapping[str, Any]) -> Admission:
 
 
 async def _post(
-    target: Address, path: str, body: bytes, identity: NodeIdentity, service_certificate: str
+    target: Address,
+    path: str,
+    body: bytes,
+    identity: NodeIdentity,
+    service_certificate: str,
+    connection_timeout_ms: int,
 ) -> tuple[int, dict[str, str], bytes]:
     try:
         async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            reader, writer = await asyncio.open_connection(target.host, target.port)
+            async with asyncio.timeout(connection_timeout_ms / 1000):
+                reader, writer = await asyncio.open_connection(target.host, target.port)
             try:
                 tls = TlsClientContext(identity.self_signed_certificate, identity.key_pem).connection()
                 return await _exchange(reader, writer, tls, target, path, body, service_certificate)

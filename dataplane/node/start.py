@@ -45,7 +45,7 @@ from dataplane.ledger.chunk import Chunker
 from dataplane.ledger.files import LedgerFiles
 from dataplane.ledger.secrets import LedgerSecrets
 from dataplane.ledger.signatures import build_signature
-from dataplane.node.channels import Channels
+from dataplane.node.channels import ChannelLimits, Channels
 from dataplane.node.history import History
 from dataplane.node.identity import (
     ServiceIdentity,
@@ -153,6 +153,7 @@ class _Starter:
                 on_message=lambda sender, kind, payload: self._node.on_message(sender, kind, payload),
                 source_host=config.node_client_interface,
                 on_lost=lambda peer: self._node.on_lost(peer),
+                limits=ChannelLimits(connect_timeout_ms=config.client_connection_timeout_ms),
             )
             bound = await self._channels.listen(config.node_to_node_bind)
         except OSError as error:
@@ -277,7 +278,8 @@ class _Starter:
     async def _join_service(self, command: JoinCommand) -> None:
         self._node.advance(NodeState.PENDING)
         certificate = _read(self._config.service_certificate_file)
-        admission = await join_service(command, self._identity, certificate, self._join_request())
+        timeout_ms = self._config.client_connection_timeout_ms
+        admission = await join_service(command, self._identity, certificate, self._join_request(), timeout_ms)
         self._take_admission(admission)
         self._node.advance(NodeState.PART_OF_NETWORK)
 
@@ -385,7 +387,7 @@ def _rules(interface: Interface) -> InterfaceRules:
     if accepted is None and interface.authority is Authority.UNSECURED:
         accepted = ()
     patterns = None if accepted is None else tuple(re.compile(pattern) for pattern in accepted)
-    return InterfaceRules(interface.name, patterns, interface.forwarding_timeout_ms)
+    return InterfaceRules(interface.name, patterns, interface.forwarding_timeout_ms, interface.redirections)
 
 
 def _resolved(interface: Interface, bound: Address) -> dict[str, object]:
