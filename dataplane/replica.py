@@ -30,6 +30,7 @@ from dataplane.ledger.entry import NO_CLAIMS, EntryFlags, MalformedEntry, decode
 from dataplane.ledger.secrets import LedgerSecrets, UnknownSecret
 from dataplane.ledger.signatures import InvalidSignatureTx, is_signature, node_signature, verify_signature
 from dataplane.merkle.tree import MerkleTree
+from dataplane.replica_state import State, trusted_nodes
 from dataplane.txid import NodeId, TxID
 
 Sign = Callable[[TxID, bytes, bytes], WriteSet]
@@ -74,6 +75,7 @@ class Replica:
         self._marks: dict[int, tuple[Nodes | None, tuple[NodeId, ...]]] = {}  # membership marks by seqno
         self._configuration: Nodes = ()
         self._signature_due = False
+        self._origin_seqno = 0  # entries up to here were not applied by us
         # What take_duties will hand out
         self._write: list[Frame] = []
         self._written_seqno = 0  # the shell holds frames up to here
@@ -83,6 +85,21 @@ class Replica:
         self._commit: int | None = None
         self._became: list[Became] = []
         self._refused: str | None = None
+
+    def restore(self, raft: Raft, state: State, chunker: Chunker) -> None:
+        """Begin at `state` in place of an empty ledger; `raft` has the state's origin, `chunker` its seqno.
+
+        The replica takes the state's tree as its own. Nothing may have been applied before.
+        """
+        assert self.store.version == 0, "only an empty replica can be restored"
+        assert raft.last_seqno == state.seqno == state.tree.size - 1, "consensus and tree begin elsewhere"
+        self.raft = raft
+        self.store = Store(state.tables, state.seqno)
+        self.tree = state.tree
+        self._chunker = chunker
+        self._origin_seqno = self._written_seqno = state.seqno
+        self._signed = list(state.signed)
+        self._configuration = trusted_nodes(state.tables)
 
     # Inputs
 
@@ -249,8 +266,9 @@ class Replica:
             except InvalidSignatureTx as error:
                 return str(error)
         self._apply(entry.seqno, entry.data, decoded.leaf, decoded.writes)
-        if self._marks.get(entry.seqno, (None, ())) != (entry.configuration, entry.retired_committed):
-            return "its membership marks are not what it writes"
+        marks = self._marks.get(entry.seqno, (None, ()))
+        if marks != (entry.configuration, entry.retired_committed):
+            self.raft.correct_marks(entry.seqno, *marks)
         self._write.append(Frame(entry.seqno, entry.data))
         return None
 
@@ -283,7 +301,7 @@ class Replica:
         return signed
 
     def _note_membership(self, seqno: int, rows: dict[bytes, bytes | None]) -> None:
-        configuration = self._trusted_nodes()
+        configuration = trusted_nodes(self.store.tables())
         retired = tuple(
             sorted(key.decode() for key, row in rows.items() if row and load_json(row).get("retired_committed"))
         )
@@ -291,14 +309,6 @@ class Replica:
         if changed or retired:
             self._marks[seqno] = (configuration if changed else None, retired)
         self._configuration = configuration
-
-    def _trusted_nodes(self) -> Nodes:
-        records = ((key.decode(), load_json(row)) for key, row in self.store.begin().items(NODES_INFO))
-        return tuple(
-            (node_id, record["node_to_node_interface"]["published_address"])
-            for node_id, record in records
-            if record["status"] == "Trusted"
-        )
 
     def _roll_back(self, seqno: int) -> None:
         if seqno >= self.store.version:
@@ -311,12 +321,15 @@ class Replica:
             self._signed.pop()
         for marked in [marked for marked in self._marks if marked > seqno]:
             del self._marks[marked]
-        self._configuration = self._trusted_nodes()
+        self._configuration = trusted_nodes(self.store.tables())
         self._write = [frame for frame in self._write if frame.seqno <= seqno]
         if seqno < self._written_seqno:
             self._truncate_after = seqno
             self._written_seqno = seqno
 
     def _entry(self, seqno: int, frame: bytes) -> Entry:
+        if seqno <= self._origin_seqno:
+            # What it marks depends on a state we never had; who takes it finds out (`Raft.correct_marks`).
+            return Entry(self.raft.view_at(seqno), seqno, frame, is_signature(decode_entry(frame).writes))
         configuration, retired = self._marks.get(seqno, (None, ()))
         return Entry(self.raft.view_at(seqno), seqno, frame, self.is_signature_at(seqno), configuration, retired)

@@ -8,7 +8,7 @@ that it can still vote in the old configuration for nodes that do not know yet t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
@@ -71,10 +71,11 @@ def quorum_seqno(nodes: Collection[NodeId], acknowledged: Mapping[NodeId, int]) 
 class Configurations:
     """What the log says about membership, kept in step with it: append, rollback, commit."""
 
-    def __init__(self) -> None:
-        self._active: list[Configuration] = []
-        self._retirements: list[Retirement] = []
-        self._retired: dict[NodeId, Retirement] = {}  # marked and committed: final
+    def __init__(self, active: Sequence[Configuration] = (), retirements: Sequence[Retirement] = ()) -> None:
+        """Begin with what committed entries said: `active` by seqno, `retirements` final (marked) or not."""
+        self._active = list(active)
+        self._retirements = [r for r in retirements if not r.marked_seqno]
+        self._retired = {r.node_id: r for r in retirements if r.marked_seqno}  # marked and committed: final
 
     @property
     def active(self) -> tuple[Configuration, ...]:

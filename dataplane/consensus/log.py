@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from dataplane.txid import NodeId, TxID
 
@@ -36,16 +37,19 @@ class Entry:
 class Log:
     """View segments, signed seqnos after commit, and cached entries. Never forgets an uncommitted entry."""
 
-    def __init__(self, *, max_cached_bytes: int) -> None:
+    def __init__(self, *, max_cached_bytes: int, origin_seqno: int = 0, view_history: Sequence[int] = ()) -> None:
+        """A log whose entries up to `origin_seqno`, a signed one, are committed and known by their views only.
+
+        Raises `ValueError` where `view_history` (see the method) does not lead from 1 to at most `origin_seqno`.
+        """
         self._max_cached_bytes = max_cached_bytes
-        self._starts: list[int] = []  # first seqno of each used view, ascending
-        self._views: list[int] = []  # the views, parallel to _starts
+        self._starts, self._views = _segments(view_history, origin_seqno)
         self._cached: list[Entry] = []
-        self._first_cached = 1
+        self._first_cached = origin_seqno + 1
         self._cached_bytes = 0
         self._signed: list[int] = []  # signed seqnos above commit_seqno, ascending
-        self.last_seqno = 0
-        self.commit_seqno = 0
+        self.last_seqno = origin_seqno
+        self.commit_seqno = origin_seqno
 
     @property
     def first_cached(self) -> int:
@@ -85,6 +89,10 @@ class Log:
         self._cached.append(entry)
         self._cached_bytes += len(entry.data)
         self.last_seqno = entry.seqno
+
+    def replace(self, entry: Entry) -> None:
+        """Put `entry`, which differs in its marks only, in the place of the cached one."""
+        self._cached[entry.seqno - self._first_cached] = entry
 
     def truncate(self, seqno: int) -> None:
         """Forget every entry after `seqno`, which must not be below the commit."""
@@ -148,3 +156,14 @@ class Log:
             self._cached_bytes -= sum(len(entry.data) for entry in self._cached[:count])
             del self._cached[:count]
             self._first_cached += count
+
+
+def _segments(history: Sequence[int], last_seqno: int) -> tuple[list[int], list[int]]:
+    """(first seqnos, views) of the used views of a view history; the inverse of `Log.view_history`."""
+    ascending = all(earlier <= later for earlier, later in pairwise(history))
+    if bool(history) is not bool(last_seqno) or (history and not (history[0] == 1 and history[-1] <= last_seqno)):
+        raise ValueError(f"the view history {list(history)} does not lead from 1 to {last_seqno}")
+    if not ascending:
+        raise ValueError(f"the view history {list(history)} does not ascend")
+    views = {start: view for view, start in enumerate(history, start=1)}  # of equal starts the last one is used
+    return list(views), list(views.values())

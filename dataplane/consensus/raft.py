@@ -21,15 +21,16 @@ Over 400 lines because roles share all their state; what could be told apart is 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dataplane.consensus.configuration import (
     Configuration,
     Configurations,
+    Retirement,
     RetirementPhase,
     is_well_formed,
 )
-from dataplane.consensus.log import Entry, Log
+from dataplane.consensus.log import Entry, Log, Nodes
 from dataplane.consensus.messages import (
     AppendEntries,
     AppendEntriesAck,
@@ -77,11 +78,28 @@ class Settings:
     pre_vote: bool = False  # ask before campaigning; the questions are always answered
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What a log begins with that does not begin at seqno 1: a snapshot, or a ledger that was read before.
+
+    seqno: of a signature transaction that is committed, as is everything before it; 0 stands for an empty log.
+    view_history: up to there, as `Raft.view_history`; it ends with the view of `seqno`.
+    configurations: the ones active there, by seqno. Empty where a recovery replaces the nodes of old.
+    retirements: of nodes that left, marked `retired_committed` or not yet.
+    """
+
+    seqno: int = 0
+    view_history: Sequence[int] = ()
+    configurations: Sequence[Configuration] = ()
+    retirements: Sequence[Retirement] = ()
+
+
 class Raft:
     """One node's consensus. Begin with `Raft.start` or `Raft.join`.
 
     draw(low, high): a random integer, both ends included, for the election timer.
-    read(first, last): committed entries from the owner's ledger; may return a shorter prefix, at least one.
+    read(first, last): committed entries from the owner's ledger; may return a shorter prefix, and nothing only where
+        the ledger begins later, after the origin.
     """
 
     def __init__(
@@ -91,22 +109,26 @@ class Raft:
         settings: Settings,
         draw: Callable[[int, int], int],
         read: Callable[[int, int], Sequence[Entry]],
+        origin: Origin | None = None,
     ) -> None:
+        origin = origin or Origin()
         self.node_id = node_id
         self._settings = settings
         self._draw = draw
         self._read = read
-        self._log = Log(max_cached_bytes=settings.max_cached_bytes)
-        self._configurations = Configurations()
+        self._log = Log(
+            max_cached_bytes=settings.max_cached_bytes, origin_seqno=origin.seqno, view_history=origin.view_history
+        )
+        self._configurations = Configurations(origin.configurations, origin.retirements)
         self._role = Leadership.NONE
-        self._view = 0
+        self._view = self._log.last_view
         self._leader_id: NodeId | None = None
         self._voted_for: NodeId | None = None
         self._votes: set[NodeId] = set()
         self._peers: dict[NodeId, Progress] = {}  # by node id, sorted; empty unless leader
-        self._persisted_seqno = 0  # our log is synced up to here
-        self._verified_seqno = 0  # our log is the current leader's up to here
-        self._known_commit = 0  # committed as the leader says, perhaps not synced here yet
+        self._persisted_seqno = origin.seqno  # our log is synced up to here
+        self._verified_seqno = origin.seqno  # our log is the current leader's up to here
+        self._known_commit = origin.seqno  # committed as the leader says, perhaps not synced here yet
         self._unacknowledged_bytes = 0
         self._refused_round = (0, -1)  # (view, round) of the last AE-NACK sent
         self._refusing_ms = 0  # after reject_after: how long not to ask for the same entries again
@@ -116,7 +138,7 @@ class Raft:
         self._heartbeat_ms = 0
         self._restart_election_timer()
         # What take_output will hand out
-        self._written_seqno = 0  # the owner holds entries up to here
+        self._written_seqno = origin.seqno  # the owner holds entries up to here
         self._truncate_after: int | None = None
         self._append: list[Entry] = []
         self._sync_due = False
@@ -124,9 +146,9 @@ class Raft:
         self._send: list[tuple[NodeId, Message]] = []
         self._commit_due: int | None = None
         self._signature_due = False
-        self._reported_role = RoleChanged(Leadership.NONE, 0, None)
-        self._reported_phases: dict[NodeId, RetirementPhase] = {}
-        self._reported_retired = 0
+        self._reported_role = RoleChanged(Leadership.NONE, self._view, None)
+        self._reported_phases = self.retirements()
+        self._reported_retired = self._configurations.retired_count
 
     @classmethod
     def start(
@@ -136,13 +158,18 @@ class Raft:
         settings: Settings,
         draw: Callable[[int, int], int],
         read: Callable[[int, int], Sequence[Entry]],
+        origin: Origin | None = None,
+        view: int = START_VIEW,
     ) -> Raft:
-        """The first node of a new service: leads view 2 with an empty log.
+        """The first node of a new service: leads `view` with an empty log, or with the one that ends at `origin`.
 
-        The first entry proposed must carry a configuration with this node, else nothing ever commits.
+        The first entry proposed must carry a configuration with this node, else nothing ever commits. ValueError when
+        `view` is not newer than the origin's.
         """
-        raft = cls(node_id=node_id, settings=settings, draw=draw, read=read)
-        raft._view = START_VIEW
+        raft = cls(node_id=node_id, settings=settings, draw=draw, read=read, origin=origin)
+        if view <= raft._view:
+            raise ValueError(f"view {view} does not follow view {raft._view} of the origin")
+        raft._view = view
         raft._voted_for = node_id
         raft._become_leader()
         raft._signature_due = False
@@ -156,9 +183,13 @@ class Raft:
         settings: Settings,
         draw: Callable[[int, int], int],
         read: Callable[[int, int], Sequence[Entry]],
+        origin: Origin | None = None,
     ) -> Raft:
-        """A node that waits, with an empty log, for a leader to contact it. It answers votes meanwhile."""
-        return cls(node_id=node_id, settings=settings, draw=draw, read=read)
+        """A node that waits, with an empty log or one that ends at `origin`, for a leader to contact it.
+
+        It answers votes meanwhile.
+        """
+        return cls(node_id=node_id, settings=settings, draw=draw, read=read, origin=origin)
 
     # Inputs
 
@@ -236,6 +267,18 @@ class Raft:
         self._written_seqno = min(self._written_seqno, seqno)
         self._known_commit = self._log.signed_at_or_below(min(self._known_commit, seqno))
         self._refusing_ms = self._settings.message_timeout_ms
+
+    def correct_marks(self, seqno: int, configuration: Nodes | None, retired_committed: tuple[NodeId, ...]) -> None:
+        """The owner found that the entry at `seqno`, just received, marks other nodes than the leader said.
+
+        A leader that began at an origin cannot tell what the entries before it mark. The entry is not committed here.
+        """
+        assert seqno > self._log.commit_seqno, f"the marks of {seqno} have taken effect"
+        (entry,) = self._log.cached(seqno, seqno)
+        self._log.replace(replace(entry, configuration=configuration, retired_committed=retired_committed))
+        self._configurations.rollback(seqno - 1)
+        for later in self._log.cached(seqno, self._log.last_seqno):
+            self._configurations.append(later)
 
     def take_output(self) -> Output:
         """Everything to do since the last call; see `Output` for the order."""
@@ -615,6 +658,8 @@ class Raft:
     def _stream(self, node_id: NodeId, peer: Progress) -> None:
         while peer.may_stream and peer.next_seqno <= self._log.last_seqno:
             entries = self._batch(peer.next_seqno)
+            if not entries:
+                return  # our ledger begins later: another leader must serve this one, heartbeats go on
             self._send_entries(node_id, peer, entries)
             peer.sent(entries[-1].seqno, sum(len(entry.data) for entry in entries))
 
@@ -625,7 +670,7 @@ class Raft:
         peer.heartbeat_due = peer.heartbeat_due and bool(entries)
 
     def _batch(self, first: int) -> tuple[Entry, ...]:
-        """Entries from `first` on, bounded in number and bytes, at least one."""
+        """Entries from `first` on, bounded in number and bytes; none where our ledger begins later."""
         last = min(self._log.last_seqno, first + self._settings.max_append_entries - 1)
         if first >= self._log.first_cached:
             candidates = self._log.cached(first, last)

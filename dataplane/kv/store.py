@@ -19,8 +19,9 @@ class Conflict(Exception):
 class Store:
     """All tables. `version` is the seqno of the last write set applied, `committed` the last one compacted."""
 
-    def __init__(self) -> None:
-        self._versions: deque[tuple[int, immutables.Map[str, Table]]] = deque([(0, immutables.Map())])
+    def __init__(self, tables: Tables | None = None, version: int = 0) -> None:
+        """Begin empty, or with the committed `tables` as they were at the seqno `version`."""
+        self._versions: deque[tuple[int, immutables.Map[str, Table]]] = deque([(version, immutables.Map(tables or {}))])
 
     @property
     def version(self) -> int:
@@ -73,6 +74,10 @@ class Store:
         """Make `seqno` the oldest version that can be rolled back to."""
         while len(self._versions) > 1 and self._versions[1][0] <= seqno:
             self._versions.popleft()
+
+    def tables(self) -> Tables:
+        """The newest version of every table: a value that later changes leave as it is."""
+        return self._versions[-1][1]
 
     def committed_tables(self) -> Tables:
         """The last committed version of every table."""

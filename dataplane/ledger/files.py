@@ -11,7 +11,7 @@ only opening the directory anew, which keeps whole frames and drops torn ones, t
 
 import os
 from array import array
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -58,6 +58,7 @@ class LedgerFiles:
         """
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
+        self._read_only = tuple(read_only)
         self._lock = Lock()  # guards all fields
         self._sync_lock = Lock()  # held while descriptors are in use by a sync; taken before `_lock`
         self._guard = _Guard(directory, self._lock)
@@ -71,6 +72,32 @@ class LedgerFiles:
         self._chunks = _adopt_uncommitted(directory, self.last_seqno)
         if self._chunks:
             self.last_seqno = self._chunks[-1].last
+
+    @property
+    def first_seqno(self) -> int:
+        """The oldest entry that can be read, 0 in an empty ledger."""
+        with self._guard:
+            firsts = [*(name.first for name in self._names[:1]), *(chunk.first for chunk in self._chunks[:1])]
+            return min(firsts, default=0)
+
+    def begin_after(self, seqno: int) -> None:
+        """Begin writing at `seqno` + 1 with a new chunk, as a node that joins with the files of another one.
+
+        The service sends those entries again (ledger-format.md 1.1), so what the directory holds of them, and every
+        uncommitted file, gets the suffix `.ignored`. Nothing may have been appended yet.
+        """
+        with self._sync_lock, self._guard:
+            for chunk in self._chunks:
+                os.close(chunk.fd)
+                _ignore(chunk.path)
+            self._chunks = []
+            for name in [name for name in self._names if name.first > seqno]:
+                if self._paths[name].parent == self._directory:
+                    _ignore(self._paths[name])
+            self._paths = _committed_chunks([*self._read_only, self._directory])
+            self._names = sorted(self._paths)
+            self.last_seqno = self._commit = seqno
+            self._names_changed = True
 
     def append(self, frame: bytes, seqno: int) -> None:
         """Add the next frame. Its flags alone decide where chunks end (ledger-format.md 1.3)."""
@@ -207,7 +234,8 @@ class LedgerFiles:
             chunk.path.rename(target)
             os.close(chunk.fd)
             del self._chunks[0]
-            self._names.append(name)
+            if name not in self._paths:  # a read-only directory may hold the same
+                insort(self._names, name)
             self._paths[name] = target
             self._names_changed = True
 
@@ -240,9 +268,9 @@ class LedgerFiles:
 
     def _committed_with(self, seqno: int) -> tuple[ChunkName, Path] | None:
         index = bisect_right(self._names, seqno, key=lambda name: name.first) - 1
-        if index < 0 or (self._names[index].last or 0) < seqno:
-            return None
-        return self._names[index], self._paths[self._names[index]]
+        while index >= 0 and (self._names[index].last or 0) < seqno:
+            index -= 1  # directories may hold chunks that overlap
+        return None if index < 0 else (self._names[index], self._paths[self._names[index]])
 
 
 class _Guard:

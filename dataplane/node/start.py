@@ -42,7 +42,7 @@ from dataplane.http.server import HttpServer
 from dataplane.js.quickjs import ENGINE_VERSION
 from dataplane.kv.writeset import WriteSet
 from dataplane.ledger.chunk import Chunker
-from dataplane.ledger.files import LedgerFiles
+from dataplane.ledger.files import LedgerFiles, SeqnoNotFound
 from dataplane.ledger.secrets import LedgerSecrets
 from dataplane.ledger.signatures import build_signature
 from dataplane.node.channels import ChannelLimits, Channels
@@ -331,7 +331,10 @@ class _Starter:
         )
 
     def _read_entries(self, first: int, last: int) -> Sequence[Entry]:
-        return self._replica.entries(self._ledger.read(first, last), first)
+        try:
+            return self._replica.entries(self._ledger.read(first, last), first)
+        except SeqnoNotFound:
+            return ()  # this ledger begins later
 
     def _admission(self) -> Mapping[str, Any]:
         service = self._ops.service

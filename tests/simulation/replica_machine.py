@@ -35,7 +35,7 @@ from dataplane.ledger.entry import decode_entry
 from dataplane.ledger.secrets import LedgerSecrets
 from dataplane.ledger.signatures import build_signature
 from dataplane.receipt import receipt_from_entries, verify_receipt
-from dataplane.replica import Replica
+from dataplane.replica import Replica, Sign
 from dataplane.txid import TxID
 from tests.simulation.machine import Machine, MachineKind, MachineOutput, Written
 from tests.simulation.plan import Plan
@@ -104,7 +104,9 @@ class ReplicaMachine:
         self._frames: list[bytes] = []
         self._secrets = LedgerSecrets({1: SECRET})
         self.raft = begin(node_id=node_id, settings=settings, draw=rng.randint, read=self._read)
-        self._replica = Replica(raft=self.raft, secrets=self._secrets, chunker=Chunker(20_000), sign=self._signature)
+        self._replica = Replica(
+            raft=self.raft, secrets=self._secrets, chunker=Chunker(20_000), sign=signer(self._identity)
+        )
 
     def tick(self, elapsed_ms: int) -> None:
         self._replica.tick(elapsed_ms)
@@ -126,18 +128,7 @@ class ReplicaMachine:
         return self._replica.submit(tx)
 
     def reconfigure(self, nodes: Nodes) -> TxID:
-        """Trust these nodes and retire the others."""
-        tx = self._replica.begin()
-        if tx.get(SERVICE_INFO, UNIT_KEY) is None:
-            tx.put(SERVICE_INFO, UNIT_KEY, dump_json({"cert": service().cert, "status": "Opening"}))
-        for key, _ in tx.items(NODES_INFO):
-            if key.decode() not in dict(nodes):
-                put_json(tx, NODES_INFO, get_json(tx, NODES_INFO, key) | {"status": "Retired"}, key)
-        for node_id, address in nodes:
-            record = {"status": "Trusted", "node_to_node_interface": {"published_address": address}}
-            put_json(tx, NODES_INFO, record, node_id.encode())
-            tx.put(NODES_ENDORSED_CERTIFICATES, node_id.encode(), _identities()[node_id].cert.encode())
-        return self._replica.submit(tx)
+        return reconfigure(self._replica, nodes)
 
     def retire(self, node_ids: tuple[str, ...]) -> None:
         tx = self._replica.begin()
@@ -187,13 +178,35 @@ class ReplicaMachine:
         for table, rows in expected.items():
             assert dict(tx.items(table)) == rows, f"{table} is not what the ledger says"
 
-    def _signature(self, txid: TxID, root: bytes, tree_bytes: bytes) -> WriteSet:
+    def _read(self, first: int, last: int) -> Sequence[Entry]:
+        return self._replica.entries(self._frames[first - 1 : last], first)
+
+
+def reconfigure(replica: Replica, nodes: Nodes) -> TxID:
+    """Trust these nodes and retire the others."""
+    tx = replica.begin()
+    if tx.get(SERVICE_INFO, UNIT_KEY) is None:
+        tx.put(SERVICE_INFO, UNIT_KEY, dump_json({"cert": service().cert, "status": "Opening"}))
+    for key, _ in tx.items(NODES_INFO):
+        if key.decode() not in dict(nodes):
+            put_json(tx, NODES_INFO, get_json(tx, NODES_INFO, key) | {"status": "Retired"}, key)
+    for node_id, address in nodes:
+        record = {"status": "Trusted", "node_to_node_interface": {"published_address": address}}
+        put_json(tx, NODES_INFO, record, node_id.encode())
+        tx.put(NODES_ENDORSED_CERTIFICATES, node_id.encode(), _identities()[node_id].cert.encode())
+    return replica.submit(tx)
+
+
+def signer(identity: Identity) -> Sign:
+    """What a replica of this node signs with."""
+
+    def sign(txid: TxID, root: bytes, tree_bytes: bytes) -> WriteSet:
         return build_signature(
             txid,
             root,
-            node_id=self._identity.id,
-            node_key=self._identity.key,
-            node_cert_pem=self._identity.cert,
+            node_id=identity.id,
+            node_key=identity.key,
+            node_cert_pem=identity.cert,
             service_key=service().key,
             issuer="service.example.com",
             subject="ledger.signature",
@@ -201,8 +214,7 @@ class ReplicaMachine:
             tree_bytes=tree_bytes,
         )
 
-    def _read(self, first: int, last: int) -> Sequence[Entry]:
-        return self._replica.entries(self._frames[first - 1 : last], first)
+    return sign
 
 
 @cache

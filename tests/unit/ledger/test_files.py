@@ -261,3 +261,58 @@ def test_a_first_chunk_that_a_crash_emptied_takes_the_later_ones_with_it(tmp_pat
     assert files.last_seqno == 0
     files.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ledger_1.ignored", "ledger_2.ignored"]
+
+
+def test_a_joiner_begins_after_its_snapshot_and_sets_aside_what_lies_beyond(tmp_path: Path) -> None:
+    ledger = filled(tmp_path, 0, END, 0, END, 0, END, 0)
+    ledger.commit(6)
+    ledger.close()
+    ledger = LedgerFiles(tmp_path)
+    ledger.begin_after(4)
+    assert ledger.last_seqno == 4
+    assert names(tmp_path) == [
+        "ledger_1-2.committed",
+        "ledger_3-4.committed",
+        "ledger_5-6.committed.ignored",
+        "ledger_7.ignored",
+    ]
+    with pytest.raises(ValueError, match="does not follow"):
+        ledger.append(frame(6), 6)
+    ledger.append(frame(5, flags=END), 5)
+    ledger.sync()
+    ledger.commit(5)
+    assert ledger.read(1, 5) == [frame(1), frame(2, flags=END), frame(3), frame(4, flags=END), frame(5, flags=END)]
+    assert (tmp_path / "ledger_5-5.committed").exists()
+    ledger.close()
+
+
+def test_a_joiner_without_a_snapshot_writes_its_ledger_anew(tmp_path: Path) -> None:
+    """Read-only directories keep what they hold, and overlap with what is written."""
+    other, own = tmp_path / "other", tmp_path / "own"
+    for directory in (other, own):
+        ledger = filled(directory, 0, END, 0, 0, END)
+        ledger.commit(5)
+        ledger.close()
+    ledger = LedgerFiles(own, [other])
+    ledger.begin_after(0)
+    assert ledger.last_seqno == 0
+    assert names(own) == ["ledger_1-2.committed.ignored", "ledger_3-5.committed.ignored"]
+    for seqno, flags in enumerate((0, 0, END, 0), 1):
+        ledger.append(frame(seqno, flags=flags), seqno)
+    ledger.sync()
+    ledger.commit(3)
+    assert names(other) == ["ledger_1-2.committed", "ledger_3-5.committed"]
+    assert ledger.read(1, 5) == [frame(1), frame(2), frame(3, flags=END), frame(4), frame(5, flags=END)]
+    assert ledger.first_seqno == 1
+    ledger.close()
+
+
+def test_a_ledger_that_begins_late_says_so(tmp_path: Path) -> None:
+    ledger = LedgerFiles(tmp_path)
+    assert ledger.first_seqno == 0
+    ledger.begin_after(8)
+    ledger.append(frame(9), 9)
+    assert ledger.first_seqno == 9
+    with pytest.raises(SeqnoNotFound):
+        ledger.read(8, 9)
+    ledger.close()
