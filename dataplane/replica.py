@@ -17,9 +17,11 @@ from dataplane.consensus.raft import NotLeader, Raft
 from dataplane.crypto.aead import DecryptionFailed
 from dataplane.kv.store import Store
 from dataplane.kv.tables import (
+    ENCRYPTED_LEDGER_SECRETS,
     NODES_ENDORSED_CERTIFICATES,
     NODES_INFO,
     SERVICE_INFO,
+    UNIT_KEY,
     get_json,
     load_json,
 )
@@ -27,7 +29,7 @@ from dataplane.kv.tx import Tx
 from dataplane.kv.writeset import WriteSet
 from dataplane.ledger.chunk import Chunker
 from dataplane.ledger.entry import NO_CLAIMS, EntryFlags, MalformedEntry, decode_entry, encode_entry, frame_size
-from dataplane.ledger.secrets import LedgerSecrets, UnknownSecret
+from dataplane.ledger.secrets import LedgerSecrets, MalformedSecret, SharedSecret, UnknownSecret
 from dataplane.ledger.signatures import InvalidSignatureTx, is_signature, node_signature, verify_signature
 from dataplane.merkle.tree import MerkleTree
 from dataplane.replica_state import State, trusted_nodes
@@ -35,6 +37,14 @@ from dataplane.txid import NodeId, TxID
 
 Sign = Callable[[TxID, bytes, bytes], WriteSet]
 """(transaction id, root, serialised tree) -> the writes of the signature transaction."""
+
+OpenSecrets = Callable[[bytes], Sequence[SharedSecret]]
+"""A value of `encrypted_ledger_secrets` -> what it holds for this node. Raises `MalformedSecret`."""
+
+
+def no_secrets(value: bytes) -> Sequence[SharedSecret]:
+    """For a node that is handed no secrets through the ledger."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +74,22 @@ class Duties:
 class Replica:
     """One replica of a service. All calls come from one thread; none blocks."""
 
-    def __init__(self, *, raft: Raft, secrets: LedgerSecrets, chunker: Chunker, sign: Sign) -> None:
+    def __init__(
+        self,
+        *,
+        raft: Raft,
+        secrets: LedgerSecrets,
+        chunker: Chunker,
+        sign: Sign,
+        open_secrets: OpenSecrets = no_secrets,
+    ) -> None:
         self.raft = raft
         self.store = Store()
         self.tree = MerkleTree()
         self.secrets = secrets
         self._chunker = chunker
         self._sign = sign
+        self._open_secrets = open_secrets
         self._signed: list[int] = []  # seqnos of all signature transactions, ascending
         self._marks: dict[int, tuple[Nodes | None, tuple[NodeId, ...]]] = {}  # membership marks by seqno
         self._configuration: Nodes = ()
@@ -221,6 +240,7 @@ class Replica:
         encoded = encode_entry(
             txid, writes, secret=self.secrets.at(txid.seqno), claims_digest=claims_digest, flags=flags
         )
+        self._learn_secret(txid.seqno, writes)
         signed = self._apply(txid.seqno, encoded.frame, encoded.leaf, writes)
         configuration, retired = self._marks.get(txid.seqno, (None, ()))
         self.raft.propose(Entry(txid.view, txid.seqno, encoded.frame, signed, configuration, retired))
@@ -265,6 +285,10 @@ class Replica:
                 self._check_signature(decoded.txid, decoded.writes)
             except InvalidSignatureTx as error:
                 return str(error)
+        try:
+            self._learn_secret(entry.seqno, decoded.writes)
+        except MalformedSecret as error:
+            return str(error)
         self._apply(entry.seqno, entry.data, decoded.leaf, decoded.writes)
         marks = self._marks.get(entry.seqno, (None, ()))
         if marks != (entry.configuration, entry.retired_committed):
@@ -299,6 +323,15 @@ class Replica:
         if signed:
             self._signed.append(seqno)
         return signed
+
+    def _learn_secret(self, seqno: int, writes: WriteSet) -> None:
+        """A rekey at `seqno` brings the secret of what follows (ledger-format.md 6.1). Raises `MalformedSecret`."""
+        value = writes.get(ENCRYPTED_LEDGER_SECRETS, {}).get(UNIT_KEY)
+        if value is None or self.secrets.has(seqno + 1):  # a joiner was given it beforehand
+            return
+        for secret in self._open_secrets(value):
+            if secret.version is None:
+                self.secrets.add(seqno + 1, secret.key)
 
     def _note_membership(self, seqno: int, rows: dict[bytes, bytes | None]) -> None:
         configuration = trusted_nodes(self.store.tables())

@@ -40,6 +40,9 @@ class JoinTarget(Protocol):
     @property
     def is_primary(self) -> bool: ...
     def primary_address(self, interface: str | None) -> str | None: ...
+    def knows_uncommitted_secret(self) -> bool:
+        """Whether the newest ledger secret stands in a rekey that may still be rolled back."""
+
     def admission(self) -> Mapping[str, Any]:
         """The part of `network_info` every trusted node is given: identity, ledger secrets, addresses."""
 
@@ -70,6 +73,8 @@ def _join(context: Context, node: JoinTarget, ops: ServiceOps, candidate: _Candi
     status = ServiceStatus(service_info(tx)["status"])
     record = find_node(tx, candidate.description.id)
     if record is not None and record["status"] == NodeStatus.TRUSTED:
+        if node.knows_uncommitted_secret():  # which must not reach a node that could not forget it again
+            return json_response({"node_status": NodeStatus.PENDING, "node_id": candidate.description.id})
         return _trusted(tx, node, candidate.description.id)
     if not node.is_primary:
         return _to_primary(node, context.request.interface)

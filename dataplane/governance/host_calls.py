@@ -5,7 +5,6 @@ below the `ccf` global. What they raise as `ValueError` or `CcfError` reaches th
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -19,8 +18,9 @@ from dataplane.crypto.certs import (
 )
 from dataplane.crypto.keys import PrivateKey
 from dataplane.errors import RpcError
+from dataplane.governance.rekey import rekey
 from dataplane.governance.service import OpeningRefused, is_open, open_service, service_info
-from dataplane.governance.shares import issue_shares
+from dataplane.governance.shares import LatestSecret, issue_shares
 from dataplane.js.host import Access, Natives
 from dataplane.js.interpreter import JsError, Limits, compile_modules, exported_arity
 from dataplane.js.quickjs import ENGINE_VERSION
@@ -36,7 +36,6 @@ from dataplane.kv.tx import Tx
 
 CONSTITUTION_MODULE = "constitution"
 _NOT_SERVED_YET = (
-    "node.triggerLedgerRekey",
     "node.triggerACMERefresh",
     "setJwtPublicSigningKeys",
     "removeJwtPublicSigningKeys",
@@ -44,14 +43,6 @@ _NOT_SERVED_YET = (
 )
 """Functions that constitutions of the original call; an action that does so fails, and says why."""
 _PARAMETERS: Mapping[str, range] = {"validate": range(1, 2), "resolve": range(3, 5), "apply": range(2, 3)}
-
-
-@dataclass(frozen=True, slots=True)
-class LatestSecret:
-    """The newest ledger secret: 32 bytes, and the seqno it is valid from."""
-
-    version: int
-    key: bytes = field(repr=False)
 
 
 class ServiceOps(Protocol):
@@ -100,6 +91,7 @@ def natives(tx: Tx, ops: ServiceOps, access: Access) -> Natives:
         **reading,
         **refused,
         "node.transitionServiceToOpen": lambda previous, following: _open(tx, ops, following),
+        "node.triggerLedgerRekey": lambda: rekey(tx, ops.latest_ledger_secret(), ops.draw),
         "node.triggerRecoverySharesRefresh": lambda: _refresh_shares(tx, ops),
         "node.triggerLedgerChunk": lambda: ops.request_chunk(tx),
         "node.triggerSnapshot": lambda: ops.request_snapshot(tx),

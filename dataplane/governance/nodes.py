@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from dataplane.crypto.keys import RsaPublicKey, load_rsa_public_key
 from dataplane.errors import ResourceNotFound, RpcError
 from dataplane.kv.tables import (
     NODES_ENDORSED_CERTIFICATES,
@@ -113,6 +114,12 @@ def all_nodes(tx: Tx) -> list[tuple[NodeId, dict[str, Any]]]:
 def nodes_with_status(tx: Tx, status: NodeStatus) -> dict[NodeId, dict[str, Any]]:
     """Records of the nodes in this status, by id."""
     return {node_id: record for node_id, record in all_nodes(tx) if record["status"] == status}
+
+
+def trusted_encryption_keys(tx: Tx) -> dict[NodeId, RsaPublicKey]:
+    """Encryption keys of the Trusted nodes, by id. Raises `InvalidKey` for one that cannot encrypt."""
+    trusted = nodes_with_status(tx, NodeStatus.TRUSTED)
+    return {node_id: load_rsa_public_key(record["encryption_pub_key"]) for node_id, record in trusted.items()}
 
 
 def endorsed_certificate(tx: Tx, node_id: NodeId) -> str | None:

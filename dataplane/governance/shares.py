@@ -5,11 +5,12 @@ draws a fresh wrapping key.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from dataplane.config import RecoveryRole
 from dataplane.crypto.keys import InvalidKey, RsaPublicKey, load_rsa_public_key
 from dataplane.governance.members import recovery_holders
-from dataplane.kv.tables import RECOVERY_SHARES, SERVICE_CONFIG, get_json, put_json
+from dataplane.kv.tables import ENCRYPTED_LEDGER_SECRETS, RECOVERY_SHARES, SERVICE_CONFIG, UNIT_KEY, get_json, put_json
 from dataplane.kv.tx import Tx
 from dataplane.ledger.secrets import recovery_shares
 from dataplane.txid import MemberId
@@ -27,11 +28,20 @@ class UnusableKey(SharesNotPossible):
     """A member's encryption key is no RSA key, or too short."""
 
 
+@dataclass(frozen=True, slots=True)
+class LatestSecret:
+    """The newest ledger secret: 32 bytes, and the seqno it is valid from."""
+
+    version: int
+    key: bytes = field(repr=False)
+
+
 def issue_shares(tx: Tx, ledger_secret: bytes, draw: Callable[[], int]) -> None:
     """Wrap `ledger_secret` (32 bytes) and write a share for every active recovery member.
 
     `draw` gives random 64-bit words. Raises `TooFewHolders` or `UnusableKey`, before anything is written.
     """
+    tx.get(ENCRYPTED_LEDGER_SECRETS, UNIT_KEY)  # depend on it: a rekey meanwhile would make this secret an old one
     participants = recovery_holders(tx, RecoveryRole.PARTICIPANT)
     owners = recovery_holders(tx, RecoveryRole.OWNER)
     threshold = recovery_threshold(tx)

@@ -7,14 +7,15 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import sha256
 from hmac import digest as hmac_digest
 from typing import Any
 
 from dataplane.crypto.aead import IV_SIZE, AesGcm, open_blob, seal_blob
-from dataplane.crypto.keys import RsaPublicKey, rsa_oaep_encrypt
+from dataplane.crypto.keys import InvalidKey, RsaPrivateKey, RsaPublicKey, rsa_oaep_decrypt, rsa_oaep_encrypt
 from dataplane.crypto.shamir import Share, draw_secret, encode_share, split, wrapping_key
-from dataplane.txid import MemberId, TxID
+from dataplane.txid import MemberId, NodeId, TxID
 
 _COMMIT_SECRET_LABEL = b"Commit S"  # only the first eight bytes of the original's label reach its HMAC
 _HMAC_BLOCK_SIZE = 64
@@ -58,6 +59,7 @@ class LedgerSecrets:
     def __init__(self, first: Mapping[int, bytes] | None = None) -> None:
         self._versions: list[int] = []
         self._ciphers: list[LedgerSecretCipher] = []
+        self._settled_version = 0
         for version, key in sorted((first or {}).items()):
             self.add(version, key)
 
@@ -79,10 +81,41 @@ class LedgerSecrets:
         self._versions.append(version)
         self._ciphers.append(LedgerSecretCipher(key))
 
+    def has(self, version: int) -> bool:
+        """Whether a secret begins at seqno `version`."""
+        return version in self._versions
+
+    def settle(self) -> None:
+        """No rollback takes what is known now: a joiner is given secrets of entries it does not hold yet."""
+        self._settled_version = max(self._versions, default=0)
+
+    def restore(self, older: Mapping[int, bytes]) -> None:
+        """Add the secrets of a service before its recovery; those that are known already are skipped.
+
+        Raises `ValueError` for one that does not come before what is known.
+        """
+        missing = sorted((version, key) for version, key in older.items() if version not in self._versions)
+        if missing and self._versions and missing[-1][0] > self._versions[0]:
+            raise ValueError(f"a secret from {missing[-1][0]} does not come before the one from {self._versions[0]}")
+        self._versions[:0] = [version for version, _ in missing]
+        self._ciphers[:0] = [LedgerSecretCipher(key) for _, key in missing]
+
     def rollback(self, seqno: int) -> None:
         """Forget secrets that a transaction after `seqno` introduced; those valid from `seqno + 1` on stay."""
-        keep = bisect_right(self._versions, seqno + 1)
+        keep = bisect_right(self._versions, max(seqno + 1, self._settled_version))
         del self._versions[keep:], self._ciphers[keep:]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSecret:
+    """A secret as one node hands it to others. `version` is its first seqno, None for the seqno after this write.
+
+    `stored_version`: seqno of the historical table's write that was current while the secret was in use.
+    """
+
+    version: int | None
+    key: bytes = field(repr=False)
+    stored_version: int | None = None
 
 
 def recovery_shares(
@@ -137,6 +170,36 @@ def previous_secret(
     if stored_version is not None:
         value["previous_secret_stored_version"] = stored_version
     return value
+
+
+def secrets_for_nodes(secrets: Sequence[SharedSecret], nodes: Mapping[NodeId, RsaPublicKey]) -> dict[str, Any]:
+    """The `encrypted_ledger_secrets` value: `secrets` to the encryption key of each node (ledger-format.md 6.6)."""
+    return {node_id: [_for_node(secret, nodes[node_id]) for secret in secrets] for node_id in sorted(nodes)}
+
+
+def node_secrets(value: Mapping[str, Any], node_id: NodeId, key: RsaPrivateKey) -> list[SharedSecret]:
+    """What an `encrypted_ledger_secrets` value holds for one node; empty where it is not named.
+
+    Raises `MalformedSecret` for a row that cannot be read, or was encrypted to another key.
+    """
+    try:
+        return [
+            SharedSecret(
+                row["version"],
+                rsa_oaep_decrypt(key, b64decode(row["encrypted_secret"], validate=True)),
+                row.get("previous_secret_stored_version"),
+            )
+            for row in value.get(node_id, ())
+        ]
+    except (KeyError, TypeError, AttributeError, Base64Error, InvalidKey) as error:
+        raise MalformedSecret(f"the secrets for node {node_id} cannot be read: {error!r}") from error
+
+
+def _for_node(secret: SharedSecret, key: RsaPublicKey) -> dict[str, Any]:
+    row: dict[str, Any] = {"version": secret.version, "encrypted_secret": _b64(rsa_oaep_encrypt(key, secret.key))}
+    if secret.stored_version is not None:
+        row["previous_secret_stored_version"] = secret.stored_version
+    return row
 
 
 def wrap(ledger_secret: bytes, secret: Sequence[int]) -> bytes:

@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from dataplane.config import Config, NodeCertificate
 from dataplane.crypto.certs import create_csr, self_signed_node_certificate, self_signed_service_certificate
 from dataplane.crypto.keys import PrivateKey, RsaPrivateKey, key_id, private_pem, public_pem, spki_der
+from dataplane.kv.tables import load_json
+from dataplane.ledger.secrets import MalformedSecret, SharedSecret, node_secrets
 from dataplane.txid import NodeId
 
 _SERIAL_BITS = 127  # 16 bytes, positive in DER
@@ -44,6 +46,14 @@ class NodeIdentity:
     @property
     def encryption_public_key(self) -> str:
         return public_pem(self.encryption_key.public_key())
+
+    def open_secrets(self, value: bytes) -> list[SharedSecret]:
+        """What a value of `encrypted_ledger_secrets` holds for this node; raises `MalformedSecret`."""
+        try:
+            secrets = load_json(value)
+        except ValueError as error:
+            raise MalformedSecret(f"the encrypted ledger secrets cannot be read: {error}") from error
+        return node_secrets(secrets, self.id, self.encryption_key)
 
 
 @dataclass(slots=True)

@@ -156,6 +156,10 @@ class Node:
     def random_bytes(self, count: int) -> bytes:
         return secrets.token_bytes(count)
 
+    def knows_uncommitted_secret(self) -> bool:
+        newest = max((version for version, _ in self.replica.secrets), default=0)
+        return newest > self.replica.raft.commit_seqno + 1
+
     def consensus_details(self) -> Mapping[str, object]:
         return self.replica.raft.details()
 

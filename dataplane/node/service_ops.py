@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from dataplane.crypto.keys import PrivateKey
 from dataplane.errors import RpcError
-from dataplane.governance.host_calls import LatestSecret
+from dataplane.governance.shares import LatestSecret
 from dataplane.kv.tx import Tx
 from dataplane.ledger.secrets import LedgerSecrets
 from dataplane.node.identity import ServiceIdentity, new_serial

@@ -183,7 +183,13 @@ class _Starter:
             draw=lambda low, high: low + secrets.randbelow(high - low + 1),
             read=self._read_entries,
         )
-        self._replica = Replica(raft=raft, secrets=self._secrets, chunker=Chunker(config.chunk_size), sign=self._sign)
+        self._replica = Replica(
+            raft=raft,
+            secrets=self._secrets,
+            chunker=Chunker(config.chunk_size),
+            sign=self._sign,
+            open_secrets=self._identity.open_secrets,
+        )
         history = History(self._replica, self._ledger)
         app = JsApp(RouteTable, console=self._ops.log, log_metrics=logging.getLogger("js").info)
         declared = {
@@ -301,6 +307,7 @@ class _Starter:
         service = ServiceIdentity(load_private_key(admission.service_key_pem), admission.service_certificate)
         for version, key in sorted(admission.ledger_secrets.items()):
             self._secrets.add(version, key)
+        self._secrets.settle()
         self._known_addresses = dict(admission.addresses)
         if admission.endorsed_certificate is not None:
             self._identity.endorsed_certificate = admission.endorsed_certificate

@@ -32,11 +32,11 @@ from dataplane.crypto.certs import (
 from dataplane.crypto.cose import sign1
 from dataplane.crypto.keys import cert_id, key_id, public_pem
 from dataplane.errors import CcfError
-from dataplane.governance.host_calls import LatestSecret
 from dataplane.governance.managed import managed_constitution
 from dataplane.governance.members import NewMember
 from dataplane.governance.nodes import NodeDescription, NodeStatus, add_node
 from dataplane.governance.service import Genesis, write_genesis
+from dataplane.governance.shares import LatestSecret
 from dataplane.kv.store import Store
 from dataplane.kv.tables import SIGNATURES, dump_json, put_json
 from dataplane.kv.tx import Tx

@@ -30,9 +30,13 @@ class Target:
 
     is_primary = True
     primary: str | None = "127.0.0.1:1"
+    rekeying = False
 
     def primary_address(self, interface: str | None) -> str | None:
         return self.primary
+
+    def knows_uncommitted_secret(self) -> bool:
+        return self.rekeying
 
     def admission(self) -> Mapping[str, Any]:
         return ADMISSION
@@ -137,6 +141,15 @@ def test_an_open_service_records_it_pending_until_it_is_trusted(opened: World, t
     answer = json.loads(join(opened, target, request()).body)
     assert answer["node_status"] == "Trusted"
     assert answer["network_info"]["endorsed_certificate"].startswith("-----BEGIN CERTIFICATE-----")
+
+
+def test_a_trusted_node_waits_while_a_rekey_may_still_be_rolled_back(opening: World, target: Target) -> None:
+    join(opening, target, request())
+    target.rekeying = True
+    answer = json.loads(join(opening, target, request()).body)
+    assert (answer["node_status"], "network_info" in answer) == ("Pending", False)
+    target.rekeying = False
+    assert json.loads(join(opening, target, request()).body)["node_status"] == "Trusted"
 
 
 def test_any_node_answers_one_that_is_trusted_already(opening: World, target: Target) -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from dataplane.kv.tables import (
     CONSTITUTION,
+    ENCRYPTED_LEDGER_SECRETS,
     ENDPOINTS,
     MEMBERS_INFO,
     MODULES_QUICKJS_BYTECODE,
@@ -122,10 +123,11 @@ def test_a_constitution_proposes_another(world: World, constitution: str) -> Non
     assert "Failed to find export 'resolve'" in answer.message
 
 
-def test_what_is_not_served_yet_says_so(world: World) -> None:
-    answer = world.accept(action("trigger_ledger_rekey"))
-    assert (answer.status, answer.code) == (500, "InternalError")
-    assert answer.message.startswith("Failed to apply(): Error: ccf.node.triggerLedgerRekey is not served yet")
+def test_rekey(world: World) -> None:
+    if world.read(SERVICE_INFO)["status"] != "Open":
+        world.open()
+    assert world.accept(action("trigger_ledger_rekey")).status == 200
+    assert world.node.id in world.read(ENCRYPTED_LEDGER_SECRETS)
 
 
 def test_opening_another_service(constitution: str) -> None:

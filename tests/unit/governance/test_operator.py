@@ -182,6 +182,7 @@ FORBIDDEN = [
     action("set_recovery_threshold", recovery_threshold=1),
     action("set_service_configuration", recent_cose_proposals_window_size=1),
     action("trigger_recovery_shares_refresh"),
+    action("trigger_ledger_rekey"),
     action("remove_js_app"),
     action("refresh_js_app_bytecode_cache"),
     action("set_js_runtime_options", max_heap_bytes=1, max_stack_bytes=1, max_execution_time_ms=1),

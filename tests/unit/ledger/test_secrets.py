@@ -14,10 +14,13 @@ from dataplane.ledger.secrets import (
     LedgerSecretCipher,
     LedgerSecrets,
     MalformedSecret,
+    SharedSecret,
     UnknownSecret,
     historical_secret,
+    node_secrets,
     previous_secret,
     recovery_shares,
+    secrets_for_nodes,
     txid_of_evidence,
     unwind,
     unwrap,
@@ -51,6 +54,39 @@ def test_rollback_undoes_a_rekey() -> None:
     assert list(secrets) == [(1, FIRST), (11, SECOND)]
     secrets.rollback(9)
     assert list(secrets) == [(1, FIRST)]
+
+
+def test_rollback_keeps_what_a_joiner_was_given() -> None:
+    secrets = LedgerSecrets({1: FIRST, 11: SECOND})
+    secrets.settle()
+    secrets.add(21, THIRD)
+    secrets.rollback(0)
+    assert list(secrets) == [(1, FIRST), (11, SECOND)]
+
+
+def test_a_recovery_restores_older_secrets() -> None:
+    secrets = LedgerSecrets({11: SECOND, 21: THIRD})
+    with pytest.raises(ValueError, match="does not come before"):
+        secrets.restore({1: FIRST, 15: FIRST})
+    secrets.restore({1: FIRST, 11: SECOND})
+    assert list(secrets) == [(1, FIRST), (11, SECOND), (21, THIRD)]
+    assert secrets.at(10).key == FIRST
+
+
+def test_a_node_reads_the_secrets_meant_for_it() -> None:
+    private = MEMBERS["a" * 64]
+    shared = [SharedSecret(None, SECOND), SharedSecret(7, FIRST, 5)]
+    value = secrets_for_nodes(shared, {"n0": private.public_key(), "n1": MEMBERS["b" * 64].public_key()})
+    assert node_secrets(value, "n0", private) == shared
+    assert node_secrets(value, "n9", private) == []
+    assert [set(row) for row in value["n0"]] == [
+        {"version", "encrypted_secret"},
+        {"version", "encrypted_secret", "previous_secret_stored_version"},
+    ]
+    assert FIRST.hex() not in repr(shared)
+    for bad in (value | {"n0": value["n1"]}, {"n0": [{"version": 1}]}, {"n0": 7}, {"n0": [{"encrypted_secret": "?"}]}):
+        with pytest.raises(MalformedSecret):
+            node_secrets(bad, "n0", private)
 
 
 def test_secrets_have_32_bytes_and_do_not_show() -> None:

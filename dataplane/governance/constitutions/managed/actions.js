@@ -60,7 +60,8 @@ const actions = new Map(
         for (const name of ["certs", "encryption_public_keys", "info", "acks"]) {
           removeKey(`members.${name}`, member_id);
         }
-        if (heldShare) refreshSharesIfOpen();
+        // What is written from now on is not for holders of the old shares.
+        if (heldShare && serviceInfo().status === "Open") ccf.node.triggerLedgerRekey();
       },
     },
 
@@ -137,6 +138,13 @@ const actions = new Map(
       },
       apply(args) {
         setConfiguration(Object.fromEntries(Object.entries(args).filter(([, value]) => !isAbsent(value))));
+      },
+    },
+
+    trigger_ledger_rekey: {
+      args: {},
+      apply() {
+        ccf.node.triggerLedgerRekey();
       },
     },
 
