@@ -7,9 +7,9 @@ UV := $(BIN)/python -m uv pip install --quiet --system-certs --python $(BIN)/pyt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check bench lock clean shown-ledgers shown-receipts shown-governance \
+.PHONY: help quickstart test check bench lock clean upstream shown-ledgers shown-receipts shown-governance \
 	shown-failover shown-canaries shown-sdk shown-simulation shown-quickstart \
-	shown-bad-input
+	shown-bad-input shown-healing
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -52,6 +52,9 @@ shown-governance: $(VENV)/dev ## a governance round trip signed by the public to
 shown-failover: $(VENV)/dev ## the primary killed 20 times under load
 	$(BIN)/python -m tests.shown.failover
 
+shown-healing: $(VENV)/dev ## the primary of a managed instance killed 20 times under load
+	$(BIN)/python -m tests.shown.healing
+
 shown-canaries: $(VENV)/dev ## 100 private values, found nowhere
 	$(BIN)/python -m tests.shown.canaries
 
@@ -67,6 +70,9 @@ shown-quickstart: $(VENV)/dev ## the quickstart from clean clones, five times
 
 shown-bad-input: $(VENV)/dev ## bad input to node and control plane, Schemathesis on the ARM contract
 	$(BIN)/python -m tests.shown.bad_input
+
+upstream: $(VENV)/dev ## TREE=<checkout of CCF> [NAMES=...]: CCF's own end-to-end scripts drive our executable
+	$(BIN)/python -m tests.upstream $(TREE) $(NAMES)
 
 lock: $(VENV)/dev ## pin the dependencies again
 	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -83,7 +83,8 @@ class Arm:
                 "scope": "https://management.azure.com/.default",
             },
         )
-        self._client.headers["authorization"] = f"Bearer {_checked(answer)['access_token']}"
+        self.token = str(_checked(answer)["access_token"])
+        self._client.headers["authorization"] = f"Bearer {self.token}"
 
     @property
     def instance(self) -> str:

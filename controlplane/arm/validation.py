@@ -19,7 +19,8 @@ from controlplane.errors import ArmError, ErrorDetail
 NODE_COUNTS = (3, 5, 7, 9)
 LANGUAGE_RUNTIMES_OFFERED = ("JS",)
 CUSTOM_IMAGE = "customImage"
-APP_SOURCES_OFFERED = (CUSTOM_IMAGE,)
+SAMPLE = "sample"
+APP_SOURCES_OFFERED = (CUSTOM_IMAGE, SAMPLE)
 MAX_MEMBERS = 100
 MAX_PEM_BYTES = 16_384
 MAX_MEMBER_TAGS_DEPTH = 8
@@ -103,7 +104,7 @@ def desired_problems(desired: Mapping[str, Any], *, allow_single_node: bool) -> 
     """Check a whole desired state, defaults filled in; the keys are those of `store.tables.Instance.desired`."""
     return [
         *_node_count_problems(desired["nodeCount"], allow_single_node),
-        *_deployment_problems(desired["deploymentType"]),
+        *_deployment_problems(desired),
         *_running_state_problems(desired["runningState"]),
         *member_problems(desired["memberIdentityCertificates"]),
     ]
@@ -138,7 +139,7 @@ def change_problems(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Erro
     problems = []
     if old["memberIdentityCertificates"] != new["memberIdentityCertificates"]:
         problems.append(_not_allowed(GOVERNANCE_HINT, MEMBERS_PATH))
-    if _app_source(old) != _app_source(new):
+    if app_source(old) != app_source(new):
         message = "The application is governed inside the service: submit a set_js_app proposal, signed by a member."
         problems.append(_not_allowed(message, "properties.deploymentType.appSourceUri"))
     if old["nodeCount"] != new["nodeCount"]:
@@ -153,12 +154,13 @@ def change_problems(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Erro
     return problems
 
 
+def app_source(desired: Mapping[str, Any]) -> str:
+    """Where the application comes from; an empty text is a custom image (control-plane.md 1.3)."""
+    return str(desired["deploymentType"]["appSourceUri"]) or CUSTOM_IMAGE
+
+
 def _not_allowed(message: str, target: str) -> ErrorDetail:
     return ErrorDetail("OperationNotAllowed", message, target)
-
-
-def _app_source(desired: Mapping[str, Any]) -> str:
-    return str(desired["deploymentType"]["appSourceUri"]) or CUSTOM_IMAGE
 
 
 def _node_count_problems(count: int, allow_single_node: bool) -> list[ErrorDetail]:
@@ -169,12 +171,12 @@ def _node_count_problems(count: int, allow_single_node: bool) -> list[ErrorDetai
     return [ErrorDetail("InvalidParameter", message, "properties.nodeCount")]
 
 
-def _deployment_problems(deployment: Mapping[str, Any]) -> list[ErrorDetail]:
-    problems = []
+def _deployment_problems(desired: Mapping[str, Any]) -> list[ErrorDetail]:
+    deployment, problems = desired["deploymentType"], []
     if deployment["languageRuntime"] not in LANGUAGE_RUNTIMES_OFFERED:
         message = f"languageRuntime must be {' or '.join(LANGUAGE_RUNTIMES_OFFERED)}."
         problems.append(ErrorDetail("InvalidParameter", message, "properties.deploymentType.languageRuntime"))
-    if (deployment["appSourceUri"] or CUSTOM_IMAGE) not in APP_SOURCES_OFFERED:
+    if app_source(desired) not in APP_SOURCES_OFFERED:
         message = f"appSourceUri must be {' or '.join(APP_SOURCES_OFFERED)} in this release."
         problems.append(ErrorDetail("InvalidParameter", message, "properties.deploymentType.appSourceUri"))
     return problems

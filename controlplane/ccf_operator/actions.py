@@ -11,8 +11,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from controlplane.ccf_operator.identity import OperatorIdentity
+from controlplane.ccf_operator.sample_app import sample_bundle
 from controlplane.ccf_operator.service import ActionRefused, AwaitingVotes, ServiceUnavailable, ServiceView
 from controlplane.reconcile.model import NodeRecord, NodeStatus, ObservedService, ServiceStatus
+from dataplane.client.bundle import set_js_app
 from dataplane.client.session import Response, ServiceError, Session, SessionError, Unreachable
 from dataplane.client.signing import API_VERSION, COSE_HEADERS, Member, Signer, file_signer, sign_governance
 
@@ -71,6 +73,9 @@ class ServiceOperator:
             return
         self._settle(response, not_yet="NodeNotRetiredCommitted")
 
+    def install_sample_app(self) -> None:
+        self._propose([set_js_app(sample_bundle())])
+
     def open_service(self) -> None:
         network = self._attempt(lambda: self._session().get_json("/node/network"))
         args = {"next_service_identity": network["service_certificate"]}
@@ -109,7 +114,15 @@ class ServiceOperator:
         can_open = may_open(customers, threshold)
         opening = status is ServiceStatus.OPENING
         waiting = tuple(m["memberId"] for m in customers if m["status"] != "Active") if opening and not can_open else ()
-        service = ObservedService(status, self._records(session), ready, self._active, opening and can_open, waiting)
+        service = ObservedService(
+            status,
+            self._records(session),
+            ready,
+            self._active,
+            can_open=opening and can_open,
+            has_app=not (ready and opening) or _has_app(session),
+            waiting_for=waiting,
+        )
         return ServiceView(service, str(network["service_certificate"]), frozenset(answering))
 
     def _records(self, session: Session) -> tuple[NodeRecord, ...]:
@@ -193,6 +206,10 @@ def may_open(customers: Sequence[Mapping[str, Any]], threshold: int) -> bool:
     roles = [member.get("recoveryRole") for member in active if member.get("publicEncryptionKey")]
     participants, owners = roles.count("Participant"), roles.count("Owner")
     return bool(active) and (participants >= threshold or (participants == 0 and owners > 0 and threshold == 1))
+
+
+def _has_app(session: Session) -> bool:
+    return bool(session.get_json(f"/gov/service/javascript-modules?api-version={API_VERSION}")["value"])
 
 
 def _sorted(error: ServiceError, not_yet: str | None = None) -> ServiceUnavailable | ActionRefused:

@@ -9,7 +9,7 @@ PARTS = ("checks.js", "tables.js", "actions.js", "validate.js", "resolve.js", "a
 _SAMPLE_DIGEST = "@SAMPLE_APP_DIGEST@"
 
 
-def managed_constitution() -> str:
-    """The *managed* constitution. It names no sample application, so the operator may install none."""
+def managed_constitution(sample_digest: str | None = None) -> str:
+    """The *managed* constitution. The operator may install the application of this digest, or none (None)."""
     folder = files("dataplane") / "governance" / "constitutions" / "managed"
-    return "\n".join((folder / part).read_text("utf-8") for part in PARTS).replace(_SAMPLE_DIGEST, "")
+    return "\n".join((folder / part).read_text("utf-8") for part in PARTS).replace(_SAMPLE_DIGEST, sample_digest or "")

@@ -57,6 +57,9 @@ class Operator(Protocol):
     def forget(self, node_id: str) -> None:
         """Delete the record of a node whose retirement is committed."""
 
+    def install_sample_app(self) -> None:
+        """Install the sample application in a service that is opening and has none."""
+
     def open_service(self) -> None:
         """Open a service that is opening."""
 

@@ -43,6 +43,8 @@ class Desired:
     established: bool = False
     """It succeeded once, so its ledger may hold a customer's data: starting over is no longer allowed."""
     deleting: bool = False
+    sample_app: bool = False
+    """A new service starts with the sample application (decisions 5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class ObservedService:
     operator_active: bool = True
     can_open: bool = False
     """Enough of the customer's members are active (node-api.md 4.2)."""
+    has_app: bool = True
+    """An application is installed; looked at only while the service is opening."""
     waiting_for: tuple[str, ...] = ()
     """Ids of members that have not activated yet, while the service is opening."""
 
@@ -158,6 +162,11 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class InstallSampleApp:
+    """Propose the sample application, which the operator may do alone while the service is opening."""
+
+
+@dataclass(frozen=True, slots=True)
 class OpenService:
     """Propose `transition_service_to_open`."""
 
@@ -175,6 +184,7 @@ Step = (
     | ForgetNode
     | DiscardNode
     | Route
+    | InstallSampleApp
     | OpenService
     | RemoveLeftovers
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from controlplane.arm.validation import SAMPLE, app_source
 from controlplane.backends.backend import BackendNode
 from controlplane.ccf_operator.service import ServiceView
 from controlplane.reconcile.model import Desired, LaunchMode, Observed, ObservedNode
@@ -19,6 +20,7 @@ def desired_state(snapshot: Snapshot) -> Desired:
         since_s=since.timestamp(),
         established=snapshot.established,
         deleting=instance.delete_requested,
+        sample_app=app_source(instance.desired) == SAMPLE,
     )
 
 

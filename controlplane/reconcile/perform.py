@@ -10,14 +10,17 @@ from dataclasses import replace
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from controlplane.arm.validation import SAMPLE, app_source
 from controlplane.backends.backend import JoinSpec, MemberSpec, NodeSpec, StartSpec
 from controlplane.ccf_operator.constitution import managed_constitution
+from controlplane.ccf_operator.sample_app import sample_digest
 from controlplane.ccf_operator.service import Operator, ServiceUnavailable
 from controlplane.reconcile import record
 from controlplane.reconcile.model import (
     ActivateOperator,
     DiscardNode,
     ForgetNode,
+    InstallSampleApp,
     LaunchMode,
     LaunchNode,
     OpenService,
@@ -73,6 +76,8 @@ def _govern(operator: Operator, step: Step) -> None:
             operator.retire(step.node_id)
         case ForgetNode():
             operator.forget(step.node_id)
+        case InstallSampleApp():
+            operator.install_sample_app()
         case OpenService():
             operator.open_service()
         case _:
@@ -84,6 +89,7 @@ _EVENTS: dict[type, tuple[str, str]] = {
     TrustNode: ("node.trusted", "A new node was trusted."),
     RetireNode: ("node.retired", "A node was removed from the service."),
     ForgetNode: ("node.forgotten", "The record of a retired node was deleted."),
+    InstallSampleApp: ("app.installed", "The sample application was installed."),
     OpenService: ("service.opened", "The service was opened."),
 }
 
@@ -113,7 +119,8 @@ def start_spec(snapshot: Snapshot, operator_certificate: str) -> StartSpec:
     members = [_member(member) for member in desired["memberIdentityCertificates"]]
     # One share is enough to begin with: members raise the threshold themselves by a proposal.
     threshold = 1 if any(member.encryption_key for member in members) else 0
-    constitution = desired.get("constitution") or managed_constitution()
+    sample = sample_digest() if app_source(desired) == SAMPLE else None
+    constitution = desired.get("constitution") or managed_constitution(sample)
     operator = MemberSpec(operator_certificate, None, OPERATOR_DATA)
     return StartSpec((*members, operator), constitution, threshold, snapshot.instance.name)
 

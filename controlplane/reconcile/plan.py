@@ -23,6 +23,7 @@ from controlplane.reconcile.model import (
     Done,
     Failed,
     ForgetNode,
+    InstallSampleApp,
     LaunchMode,
     LaunchNode,
     Observed,
@@ -198,6 +199,12 @@ def _retire_surplus(desired: Desired, situation: Situation) -> Decision | None:
     return RetireNode(node_id)
 
 
+def _install_sample(desired: Desired, situation: Situation) -> Decision | None:
+    service = situation.service
+    wanted = desired.sample_app and service.status is ServiceStatus.OPENING and not service.has_app
+    return InstallSampleApp() if wanted else None
+
+
 def _open(desired: Desired, situation: Situation) -> Decision | None:
     service = situation.service
     ready = service.status is ServiceStatus.OPENING and service.can_open
@@ -227,6 +234,7 @@ _RULES: Sequence[Callable[[Desired, Situation], Decision | None]] = (
     _retire_dead,
     _clear_retired,
     _retire_surplus,
+    _install_sample,
     _open,
     _await_rest,
 )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from controlplane.ccf_operator.constitution import managed_constitution
+from controlplane.ccf_operator.sample_app import sample_bundle
 from controlplane.reconcile.loop import Turn, reconcile
 from controlplane.worker.world import make_world
 from dataplane.client.session import Session
@@ -120,3 +121,18 @@ def test_where_the_operator_may_do_nothing_alone_the_members_are_asked_once(turn
         member.accept(proposals[0]["proposalId"])
     turns.settle()
     assert turns.plane.instance(turns.instance_id).service_state == "Open"
+
+
+def test_the_sample_app_is_there_when_the_service_opens(turns: Turns) -> None:
+    turns.put(deploymentType={"languageRuntime": "JS", "appSourceUri": "sample"})
+    turns.settle()
+    with turns.session() as session:
+        modules = session.get_json("/gov/service/javascript-modules?api-version=2024-07-01")["value"]
+        assert {m["moduleName"] for m in modules} == {f"/{m['name']}" for m in sample_bundle()["modules"]}
+        turns.member(session).activate()
+    turns.settle()
+    assert turns.plane.instance(turns.instance_id).service_state == "Open"
+    with turns.session() as session:
+        assert session.request("GET", "/app/accounts/alice").status == 401, "the app asks for a user's certificate"
+        assert session.request("GET", "/app/nothing").status == 404
+    assert turns.plane.kinds().count("app.installed") == 1

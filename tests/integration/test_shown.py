@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shown import canaries, failover, governance, ledgers, receipts, sdk
+from tests.shown import canaries, failover, governance, healing, ledgers, receipts, sdk
 from tests.support.ccf_package import VERSIONS
 
 pytestmark = [pytest.mark.ci, pytest.mark.xdist_group("nodes")]
@@ -24,6 +24,10 @@ def test_receipts_are_accepted_and_their_mutants_refused(tmp_path: Path) -> None
 def test_the_primary_is_killed_twice_under_load(tmp_path: Path) -> None:
     result = failover.run(2, tmp_path)
     assert result["lost_or_changed"] == 0
+
+
+def test_the_primary_of_a_managed_instance_is_killed_twice_under_load(tmp_path: Path) -> None:
+    assert healing.run(2, tmp_path)["lost_or_changed"] == 0
 
 
 def test_private_values_are_found_nowhere(tmp_path: Path) -> None:

@@ -115,6 +115,11 @@ class FakeOperator:
         self._cluster.forget(node_id)
         self._faults.after("forget")
 
+    def install_sample_app(self) -> None:
+        self._faults.before("install_sample_app")
+        self._cluster.install_sample_app()
+        self._faults.after("install_sample_app")
+
     def open_service(self) -> None:
         self._faults.before("open_service")
         self._cluster.open_service()

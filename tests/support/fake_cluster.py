@@ -45,6 +45,7 @@ class FakeService:
     configurations: list[frozenset[str]] = field(default_factory=list)
     """Active configurations: the committed one, then those that are not committed yet."""
     operator_active: bool = False
+    has_app: bool = False
     members: dict[str, bool] = field(default_factory=lambda: {"m0": False})
 
 
@@ -115,7 +116,9 @@ class FakeCluster:
         opening = s.status is ServiceStatus.OPENING
         can_open = opening and any(s.members.values())
         waiting = tuple(sorted(m for m, active in s.members.items() if not active)) if opening and not can_open else ()
-        observed = ObservedService(s.status, records, True, s.operator_active, can_open, waiting)
+        observed = ObservedService(
+            s.status, records, True, s.operator_active, can_open, has_app=s.has_app, waiting_for=waiting
+        )
         return ServiceView(observed, CERTIFICATE, answering)
 
     def activate_operator(self) -> None:
@@ -150,6 +153,12 @@ class FakeCluster:
             raise ServiceUnavailable("NodeNotRetiredCommitted")
         del service.records[node_id]
         service.removable.discard(node_id)
+
+    def install_sample_app(self) -> None:
+        service = self._committing()
+        assert service.operator_active, "the operator proposes before it is active"
+        assert service.status is ServiceStatus.OPENING, "a service that is open is its members'"
+        service.has_app = True
 
     def open_service(self) -> None:
         service = self._committing()

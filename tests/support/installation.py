@@ -13,6 +13,7 @@ import httpx
 
 from controlplane.parts import running_parts, running_supervisor
 from controlplane.settings import Settings, load
+from dataplane.client.bundle import load_bundle, set_js_app
 from dataplane.client.session import Session
 from dataplane.client.signing import IdentityFiles, Member, file_signer, new_identity
 from samples.quickstart import API_VERSION, Arm
@@ -73,8 +74,8 @@ class Installation:
             "MCCF_PORT": str(free_port()),
             **{f"MCCF_{name.upper()}": value for name, value in settings.items()},
         }
-
         self._clients: list[Client] = []
+        self._identities: dict[str, IdentityFiles] = {}
 
     def __enter__(self) -> "Installation":
         return self
@@ -121,13 +122,20 @@ class Installation:
                     found[path.parent.name] = pid
         return found
 
-    def member(self, name: str = "member0") -> IdentityFiles:
-        """A customer's member, made at first use."""
-        keys = self.directory / "keys" / name
-        if keys.exists():
-            return IdentityFiles(keys / f"{name}_cert.pem", keys / f"{name}_privk.pem", None, None)
-        keys.mkdir(parents=True)
-        return new_identity(name, keys, encryption_key=True)
+    def member(self) -> IdentityFiles:
+        """The customer's member, made at first use."""
+        return self._identity("member0", encryption_key=True)
+
+    def user(self) -> IdentityFiles:
+        """A user of the application, made at first use."""
+        return self._identity("user0", encryption_key=False)
+
+    def _identity(self, name: str, *, encryption_key: bool) -> IdentityFiles:
+        if name not in self._identities:
+            keys = self.directory / "keys" / name
+            keys.mkdir(parents=True)
+            self._identities[name] = new_identity(name, keys, encryption_key=encryption_key)
+        return self._identities[name]
 
 
 def instance_body(member: IdentityFiles, node_count: int = 3) -> dict[str, Any]:
@@ -152,3 +160,18 @@ def activate(installation: Installation, session: Session) -> Member:
     member.activate()
     wait_until("the service to open", lambda: session.get_json("/node/network")["service_status"] == "Open")
     return member
+
+
+def open_with_app(installation: Installation, arm: Client, app: Path, name: str = "bank") -> Session:
+    """A new instance with an application, open for its first user; that user's session with `appUri`."""
+    uri, certificate = arm.create(name, installation.member())["appUri"], arm.certificate(name)
+    user = installation.user()
+    set_user = {"name": "set_user", "args": {"cert": user.certificate.read_text()}}
+    with Session(uri, certificate) as session:
+        member = activate(installation, session)
+        proposal = member.propose([set_js_app(load_bundle(app)), set_user])
+        assert member.accept(proposal["proposalId"])["proposalState"] == "Accepted"
+        accepted = session.request("GET", "/node/network").txid
+        assert accepted is not None
+        session.wait_for_commit(accepted)  # until then a change of primary may undo it
+    return Session(uri, certificate, (user.certificate, user.private_key))

@@ -10,6 +10,7 @@ from controlplane.reconcile.model import (
     Done,
     Failed,
     ForgetNode,
+    InstallSampleApp,
     LaunchNode,
     NodeStatus,
     Observed,
@@ -30,9 +31,9 @@ ZONES = ("zone-1", "zone-2", "zone-3")
 class PlannerWorld:
     """One instance: desired state, the loop's memory, and the cluster."""
 
-    def __init__(self, node_count: int = 3) -> None:
+    def __init__(self, node_count: int = 3, *, sample_app: bool = False) -> None:
         self.cluster = FakeCluster()
-        self.desired = Desired("bank", node_count, ZONES, since_s=self.cluster.now_s)
+        self.desired = Desired("bank", node_count, ZONES, since_s=self.cluster.now_s, sample_app=sample_app)
         self.next_ordinal = 0
         self.failed_launches = 0
         self.last_launch_s = 0.0
@@ -105,6 +106,8 @@ class PlannerWorld:
                 cluster.retire(decision.node_id)
             case ForgetNode():
                 cluster.forget(decision.node_id)
+            case InstallSampleApp():
+                self.cluster.install_sample_app()
             case OpenService():
                 cluster.open_service()
             case Done() if not self.desired.deleting:

@@ -93,7 +93,13 @@ def test_node_counts_that_are(count: int) -> None:
     assert validation.desired_problems(desired(nodeCount=count), allow_single_node=False) == []
 
 
-@pytest.mark.parametrize("source", ["https://example.org/app.zip", "sample"])
+@pytest.mark.parametrize("source", ["", "customImage", "sample"])
+def test_app_sources_that_are(source: str) -> None:
+    wanted = desired(deploymentType={"languageRuntime": "JS", "appSourceUri": source})
+    assert validation.desired_problems(wanted, allow_single_node=False) == []
+
+
+@pytest.mark.parametrize("source", ["https://example.org/app.zip", "Sample", "native"])
 def test_app_sources_that_are_not_offered(source: str) -> None:
     wanted = desired(deploymentType={"languageRuntime": "JS", "appSourceUri": source})
     problems = validation.desired_problems(wanted, allow_single_node=False)

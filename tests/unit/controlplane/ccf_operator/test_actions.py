@@ -6,8 +6,10 @@ import pytest
 
 from controlplane.ccf_operator import actions
 from controlplane.ccf_operator.constitution import managed_constitution
+from controlplane.ccf_operator.sample_app import sample_bundle, sample_digest
 from controlplane.ccf_operator.service import ActionRefused, ServiceUnavailable
 from dataplane.client.session import ServiceError
+from dataplane.governance.managed import bundle_digest
 from dataplane.governance.managed import managed_constitution as of_the_data_plane
 
 KEY = "-----BEGIN PUBLIC KEY-----"
@@ -57,3 +59,4 @@ def test_errors_are_sorted_into_not_now_and_no(status: int, code: str, message: 
 
 def test_the_constitution_is_the_data_planes_own() -> None:
     assert managed_constitution() == of_the_data_plane(None)
+    assert managed_constitution(sample_digest()) == of_the_data_plane(bundle_digest(sample_bundle()))

@@ -222,14 +222,14 @@ def test_a_refusal_is_recorded(plane: ControlPlane) -> None:
     assert len(plane.nodes(instance_id)) == 3
 
 
-CALLS = ("launch", "activate", "admit", "retire", "forget", "open_service", "discard", "look")
+CALLS = ("launch", "activate", "install_sample_app", "admit", "retire", "forget", "open_service", "discard", "look")
 
 
 @pytest.mark.ci
 @pytest.mark.parametrize("after", [False, True], ids=["failed", "failed but took effect"])
 @pytest.mark.parametrize("call", CALLS)
 def test_a_step_that_fails_is_repeated_and_done_once(plane: ControlPlane, call: str, after: bool) -> None:
-    """Life of an instance (create, open, lose a node, delete) with one failing call on the way."""
+    """Life of an instance (create with the sample, open, lose a node, delete) with one failing call on the way."""
     error = BackendError("no room") if call in ("launch", "discard") else ServiceUnavailable("no primary")
     plane.faults.arm(call, error, after=after)
     _live_and_die(plane)
@@ -260,7 +260,7 @@ def test_any_number_of_dying_workers_changes_nothing(
 
 def _live_and_die(plane: ControlPlane) -> None:
     armed = set(plane.faults.armed)
-    instance_id = plane.put()
+    instance_id = plane.put(deploymentType={"languageRuntime": "JS", "appSourceUri": "sample"})
     _until_settled(plane, instance_id)
     cluster = plane.backend.cluster(instance_id)
     cluster.guarded = True
@@ -270,6 +270,7 @@ def _live_and_die(plane: ControlPlane) -> None:
     plane.activate_member(instance_id)
     _until_settled(plane, instance_id)
     assert cluster.service is not None
+    assert cluster.service.has_app
     assert cluster.service.status is ServiceStatus.OPEN
     cluster.kill("bank-1")
     _until_settled(plane, instance_id)

@@ -53,6 +53,24 @@ def test_service_opens_once_a_member_is_active() -> None:
     assert world.cluster.service.status is ServiceStatus.OPEN
 
 
+def test_the_sample_is_installed_once_before_the_service_opens() -> None:
+    world = PlannerWorld(sample_app=True)
+    world.create(is_open=True)
+    kinds = world.kinds()
+    assert kinds.count("InstallSampleApp") == 1
+    assert kinds.index("InstallSampleApp") < kinds.index("OpenService")
+
+
+def test_an_app_the_members_installed_stays() -> None:
+    world = PlannerWorld(sample_app=True)
+    while world.cluster.service is None:
+        if isinstance(world.turn(), Wait):
+            world.cluster.tick()
+    world.cluster.service.has_app = True
+    world.create(is_open=True)
+    assert "InstallSampleApp" not in world.kinds()
+
+
 def test_a_dead_node_of_an_open_service_is_replaced_by_one_reconfiguration() -> None:
     world = PlannerWorld()
     world.create(is_open=True)

@@ -1,0 +1,123 @@
+"""CCF's own end-to-end infrastructure drives our executable.
+
+    python -m tests.upstream TREE [NAME...]
+
+TREE is a checkout of CCF 7.0.0-dev5, outside ours. It needs Python 3.12 and, for some scripts, npm and curl. The
+working directory of every run is `TREE/build-mccf`: the scripts open paths such as `../samples`. Without names all
+scripts of `scripts.py` run, one after the other. What each answered goes to `docs/results/upstream.json`, one entry a
+script, so that single ones may be repeated; logs stay in the working directory.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.support.results import RESULTS, save
+from tests.support.tool_envs import find_python, tool_python
+from tests.upstream.functions import descriptions, functions_run
+from tests.upstream.scripts import SCRIPTS, Script
+
+PACKAGES = ("js_generic", "samples/apps/logging/logging")
+SUPPORT = ("tests/config.jinja", "python/src/ccf/bin/keygenerator.sh", "python/src/ccf/bin/submit_recovery_share.sh")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the named scripts; 0 when all of them passed."""
+    tree, names = Path(arguments[0]).resolve(), arguments[1:]
+    chosen = [script for script in SCRIPTS if not names or script.name in names]
+    python = find_python("3.12")
+    if python is None or not chosen:
+        print("Python 3.12 is needed" if python is None else f"no such script among {[s.name for s in SCRIPTS]}")
+        return 2
+    interpreter = tool_python("upstream", _requirements(tree), python)
+    build = _build_directory(tree)
+    known = descriptions(tree / "tests")
+    results = _earlier()
+    for script in chosen:
+        results[script.name] = _run(script, tree, build, interpreter, known)
+        print(f"{script.name}: {results[script.name]}", flush=True)
+        save("upstream", {"scripts": dict(sorted(results.items()))})
+    return 0 if all(results[script.name]["passed"] for script in chosen) else 1
+
+
+def _requirements(tree: Path) -> list[str]:
+    lines = (line.split("#")[0].strip() for line in (tree / "tests" / "requirements.txt").read_text().splitlines())
+    return [*filter(None, lines), str(tree / "python")]
+
+
+def _build_directory(tree: Path) -> Path:
+    """A directory as the original's build leaves it, with our executable under the packages' names."""
+    build = tree / "build-mccf"
+    executable = Path(sys.executable).with_name("mccf-node")
+    for package in PACKAGES:
+        (build / package).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(executable, build / package)
+    for name in SUPPORT:
+        found = next(tree.rglob(Path(name).name))
+        shutil.copy(found, build / found.name)
+    return build
+
+
+def _run(script: Script, tree: Path, build: Path, interpreter: Path, known: Mapping[str, str]) -> dict[str, object]:
+    log = build / f"{script.name}.log"
+    environment = {
+        **os.environ,
+        "PATH": f"{interpreter.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(tree / "tests"),
+        "VIRTUAL_ENV": str(interpreter.parents[1]),
+    }
+    begin = time.monotonic()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            _command(script, tree, interpreter),
+            cwd=build, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        status = _wait(process, script.timeout_s)
+    ran = functions_run(log.read_text(errors="replace"), known)
+    return {
+        "group": script.group,
+        "passed": status == 0,
+        "status": status if status is not None else f"no end within {script.timeout_s:.0f} s",
+        "seconds": round(time.monotonic() - begin),
+        "functions": ran,
+        "failed_in": None if status == 0 else (ran[-1] if ran else "start"),
+    }
+
+
+def _command(script: Script, tree: Path, interpreter: Path) -> list[str]:
+    command = [str(interpreter), f"{{tree}}/tests/{script.path}", "-b", ".", "--label", script.name]
+    command += ["--log-level", "info", "--worker-threads", "0", "--tick-ms", "1"]
+    for path in script.constitution:
+        command += ["--constitution", path]
+    command += script.arguments
+    if script.only is not None:
+        command += ["-R", script.only]
+    return [part.replace("{tree}", str(tree)) for part in command]
+
+
+def _wait(process: "subprocess.Popen[bytes]", timeout_s: float) -> int | None:
+    """The exit status; None when it had to be ended, with every node it had started."""
+    try:
+        return process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        return None
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def _earlier() -> dict[str, dict[str, object]]:
+    path = RESULTS / "upstream.json"
+    return dict(json.loads(path.read_text()).get("scripts", {})) if path.exists() else {}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
