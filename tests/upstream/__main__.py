@@ -24,7 +24,7 @@ from tests.upstream.functions import descriptions, functions_run
 from tests.upstream.scripts import SCRIPTS, Script
 
 PACKAGES = ("js_generic", "samples/apps/logging/logging")
-SUPPORT = ("tests/config.jinja", "python/src/ccf/bin/keygenerator.sh", "python/src/ccf/bin/submit_recovery_share.sh")
+SUPPORT = ("tests/config.jinja", "python/utils/keygenerator.sh", "python/utils/submit_recovery_share.sh")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -59,8 +59,7 @@ def _build_directory(tree: Path) -> Path:
         (build / package).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(executable, build / package)
     for name in SUPPORT:
-        found = next(tree.rglob(Path(name).name))
-        shutil.copy(found, build / found.name)
+        shutil.copy(tree / name, build / Path(name).name)
     return build
 
 
