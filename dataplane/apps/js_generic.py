@@ -231,7 +231,7 @@ class JsApp(Generic[Match_co]):
             if interpreter.host.metrics_logging:
                 elapsed_ms = int((time.perf_counter() - begin) * 1000)
                 self._log_metrics(
-                    f"JS execution complete: Method={request.method}, Path={request.path}, "
+                    f"JS execution complete: Method={request.method}, Path={request.route}, "
                     f"Status={status}, ExecMilliseconds={elapsed_ms}"
                 )
 
@@ -239,7 +239,7 @@ class JsApp(Generic[Match_co]):
         message = str(error) if isinstance(error, JsTimeout | JsLoadError) else _EXECUTING
         reason = error.engine_reason if isinstance(error, JsTimeout) else error.reason
         if options.log_exception_details:
-            self._console("error", f"{reason}: {error.trace or ''}")
+            self._console("error", f"{reason}: {error.trace or '<no trace>'}")
         if not options.return_exception_details:
             return InternalError(message)
         detail: dict[str, object] = {"code": "JSException", "message": reason}
@@ -305,10 +305,9 @@ class _Source:
 
 def _request_text(request: Request) -> str:
     """[method, path, url, query, route, hostname, params], as the prelude reads it."""
-    hostname = request.headers.get("host")
-    return json.dumps(
-        (request.method, request.path, request.url, request.query, request.route, hostname, request.params)
-    )
+    hostname, path, query = request.headers.get("host"), request.path, request.query
+    url = f"{path}?{query}" if query else path
+    return json.dumps((request.method, path, url, query, request.route, hostname, request.params))
 
 
 def _caller(identity: Identity) -> dict[str, object]:

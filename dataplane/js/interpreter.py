@@ -9,8 +9,9 @@ from typing import TypeVar, TypeVarTuple
 from dataplane.js.bytecode import CompiledCode, Kind
 from dataplane.js.ccf.prelude import OPERATIONS, prelude_source
 from dataplane.js.host import Access, Console, Host, Invocation, Natives, Source
-from dataplane.js.modules import check_module_path
+from dataplane.js.modules import check_module_path, is_source_map
 from dataplane.js.quickjs import Context, Pending, Thrown, Timeout, Value, is_text
+from dataplane.js.traces import readable_trace
 from dataplane.kv.tx import Tx
 
 TIMEOUT_REASON = "Operation took too long to complete."
@@ -25,12 +26,23 @@ Result = TypeVar("Result")
 
 
 class JsError(Exception):
-    """A script failed: `reason` is the text of what it threw, `trace` its stack where there is one."""
+    """A script failed: `reason` is the text of what it threw.
 
-    def __init__(self, reason: str, trace: str | None = None) -> None:
+    `raw_trace` is the engine's stack where there is one, `source` the modules it speaks of.
+    """
+
+    def __init__(self, reason: str, raw_trace: str | None = None, source: Source | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.trace = trace
+        self.raw_trace = raw_trace
+        self.source = source
+
+    @property
+    def trace(self) -> str | None:
+        """The stack with the places in the files that were written; made when it is asked for."""
+        if self.raw_trace is None:
+            return None
+        return readable_trace(self.raw_trace, self.source or _no_source)
 
 
 class JsTimeout(JsError):
@@ -118,12 +130,14 @@ def exported_arity(source: Source, module: str, function: str, limits: Limits) -
 def compile_modules(modules: Mapping[str, str | bytes], limits: Limits = DEFAULT_LIMITS) -> dict[str, bytes]:
     """The bytecode of every module, by path without leading `/`; raises a `JsError` for the first that fails.
 
-    Nothing is evaluated. The bytecode is for the record (node-api.md 5.2): this process runs what it keeps itself.
+    Nothing is evaluated, and source maps among the modules are left out. The bytecode is for the record (node-api.md
+    5.2): this process runs what it keeps itself.
     """
     interpreter = Interpreter(Access.GOV_READ_ONLY)
     try:
         invocation = Invocation(modules.get, None, {}, _no_console, os.urandom)
-        return interpreter.compile(modules, invocation, limits)
+        code = {name: text for name, text in modules.items() if not is_source_map(name)}
+        return interpreter.compile(code, invocation, limits)
     finally:
         interpreter.close()
 
@@ -305,7 +319,8 @@ class Interpreter:
         kind, culprit = self._failed or (JsCompileError, name)
         if kind is JsModuleNotFound:
             return JsModuleNotFound(f"Failed to find module '{culprit}'")
-        return JsCompileError(f"Failed to compile module '{culprit}': {error.reason}", error.trace)
+        reason = f"Failed to compile module '{culprit}': {error.reason}"
+        return JsCompileError(reason, error.raw_trace, error.source)
 
     def _translate(self, error: Pending | Thrown | Timeout) -> JsError:
         context = self.context
@@ -322,7 +337,7 @@ class Interpreter:
             return JsError(f"{error.kind}: {error}")
         reason = _REASONS.get(reason, reason)
         self.broken = self.broken or reason in _EXHAUSTED
-        return JsError(reason, trace)
+        return JsError(reason, trace, self.host.invocation.source)
 
 
 class InterpreterCache:
@@ -356,7 +371,11 @@ class InterpreterCache:
             self._kept.popitem()[1].close()
 
 
-_IDLE = Invocation(lambda name: None, None, {}, _no_console, os.urandom)
+def _no_source(_name: str) -> None:
+    """For errors that speak of no module."""
+
+
+_IDLE = Invocation(_no_source, None, {}, _no_console, os.urandom)
 """Between calls: lets go of the last call's transaction."""
 _PRELUDE = prelude_source()
 _code = CompiledCode()

@@ -20,3 +20,8 @@ def resolve_specifier(importer: str, specifier: str) -> str:
         directory, _, _ = importer.rpartition("/")
         return check_module_path(f"{directory}/{specifier}")
     return check_module_path(specifier)
+
+
+def is_source_map(name: str) -> bool:
+    """Whether a module is no code but the map of another one, kept beside it for traces."""
+    return name.endswith(".map")

@@ -580,6 +580,21 @@ def is_text(value: Value) -> bool:
     return value.tag in (_TAG_STRING, _TAG_ROPE)
 
 
+def is_object(value: Value) -> bool:
+    """Whether `value` is an object: functions and buffers too, null not."""
+    return bool(value.tag == _TAG_OBJECT)
+
+
+def is_number(value: Value) -> bool:
+    """Whether `value` is a number; a BigInt is none."""
+    return value.tag in (_TAG_INT, _TAG_FLOAT)
+
+
+def is_absent(value: Value) -> bool:
+    """Whether `value` is undefined or null."""
+    return value.tag in (_TAG_UNDEFINED, _TAG_NULL)
+
+
 def _float_bits(value: float) -> int:
     bits: int = struct.unpack("<Q", struct.pack("<d", value))[0]
     return bits

@@ -104,17 +104,27 @@
   });
 
   // Functions the host may or may not serve: they exist in every interpreter and say so when they are called.
-  const native = (name, result = (value) => value) =>
+  const native = (name) =>
     function () {
-      return result(host($native, name, ...arguments));
+      return host($native, name, ...arguments);
     };
-  const orNull = (value) => value ?? null;
+  const counted = (name, least, most = least) =>
+    function () {
+      exact(arguments, least, most);
+      return host($native, name, ...arguments);
+    };
+  const countedOrNull = (name, least, most = least) =>
+    function () {
+      exact(arguments, least, most);
+      return host($native, name, ...arguments) ?? null;
+    };
   const cryptoNames =
     "sign verifySignature generateAesKey generateRsaKeyPair generateEcdsaKeyPair generateEddsaKeyPair wrapKey " +
     "unwrapKey pubPemToJwk pemToJwk pubRsaPemToJwk rsaPemToJwk pubEddsaPemToJwk eddsaPemToJwk pubJwkToPem jwkToPem " +
     "pubRsaJwkToPem rsaJwkToPem pubEddsaJwkToPem eddsaJwkToPem";
   const aliases =
-    "digest generateAesKey generateRsaKeyPair generateEcdsaKeyPair wrapKey isValidX509CertBundle isValidX509CertChain";
+    "digest generateAesKey generateRsaKeyPair generateEcdsaKeyPair wrapKey unwrapKey isValidX509CertBundle " +
+    "isValidX509CertChain";
 
   function buildCrypto() {
     const crypto = {
@@ -131,7 +141,11 @@
         return host($is_valid_chain, chain, trusted);
       },
     };
-    for (const name of apply(split, cryptoNames, [" "])) crypto[name] = native("crypto." + name);
+    for (const name of apply(split, cryptoNames, [" "])) {
+      crypto[name] = function () {
+        return host($crypto, name, ...arguments);
+      };
+    }
     return crypto;
   }
 
@@ -178,15 +192,15 @@
       },
     },
     consensus: {
-      getLastCommittedTxId: native("consensus.getLastCommittedTxId"),
-      getStatusForTxId: native("consensus.getStatusForTxId"),
-      getViewForSeqno: native("consensus.getViewForSeqno", orNull),
+      getLastCommittedTxId: counted("consensus.getLastCommittedTxId", 0),
+      getStatusForTxId: counted("consensus.getStatusForTxId", 2),
+      getViewForSeqno: countedOrNull("consensus.getViewForSeqno", 1),
     },
     historical: {
-      getStateRange: native("historical.getStateRange", orNull),
-      dropCachedStates: native("historical.dropCachedStates"),
+      getStateRange: countedOrNull("historical.getStateRange", 3, 4),
+      dropCachedStates: counted("historical.dropCachedStates", 1),
     },
-    gov: { validateConstitution: native("gov.validateConstitution") },
+    gov: { validateConstitution: counted("gov.validateConstitution", 1) },
   };
   lazily(ccf, "crypto", buildCrypto);
   for (const name of apply(split, aliases, [" "])) {
@@ -197,13 +211,25 @@
 
   globalThis.ccf = ccf;
   lazily(globalThis, "snp_attestation", () => ({
-    verifySnpAttestation: native("snp_attestation.verifySnpAttestation"),
+    verifySnpAttestation(evidence, endorsements, uvmEndorsements, endorsedTcb) {
+      exact(arguments, 2, 4);
+      return host($verify_snp, evidence, endorsements, uvmEndorsements, endorsedTcb);
+    },
   }));
 
+  // Objects are shown as JSON, errors by their own text.
+  function shown(value) {
+    if (typeof value !== "object" || value === null || value instanceof Error) return String(value);
+    try {
+      return String(stringify(value));
+    } catch {
+      return "[no JSON text]";
+    }
+  }
   const log = (level) =>
     function () {
       let text = "";
-      for (let i = 0; i < arguments.length; i++) text += (i ? " " : "") + String(arguments[i]);
+      for (let i = 0; i < arguments.length; i++) text += (i ? " " : "") + shown(arguments[i]);
       host($log, level, text);
     };
   globalThis.console = { log: log("info"), info: log("info"), warn: log("warn"), error: log("error") };
@@ -221,8 +247,8 @@
     return (high * 67108864 + low) / 9007199254740992;
   };
 
-  // Requests: what is cheap is given at once, the rest when it is read. A request object that outlives its request
-  // answers nothing more.
+  // Requests: what is cheap is given at once, the rest when it is read. Headers and caller of a request that is over
+  // are not answered; a body's functions always give the body of the request being served.
   let current = 0;
 
   function read(id, op) {
@@ -256,9 +282,18 @@
         caller = value;
       },
       body: {
-        text: () => read(id, $request_text),
-        json: () => read(id, $request_json),
-        arrayBuffer: () => read(id, $request_buffer),
+        text() {
+          exact(arguments, 0);
+          return host($request_text);
+        },
+        json() {
+          exact(arguments, 0);
+          return host($request_json);
+        },
+        arrayBuffer() {
+          exact(arguments, 0);
+          return host($request_buffer);
+        },
       },
     };
   }
@@ -272,9 +307,10 @@
   // array of that first line and the buffer. `!<fault>` where the value is no response.
   function pack(response) {
     if (response === null || (typeof response !== "object" && typeof response !== "function")) return "!object";
-    const { statusCode = 200, headers, body } = response;
+    const { headers, body } = response;
+    const statusCode = response.statusCode ?? 200;
     if (!isInteger(statusCode) || statusCode < 100 || statusCode > 599) return "!status";
-    const first = headers === undefined || headers === null ? "" : packHeaders(headers);
+    const first = typeof headers === "object" && headers !== null ? packHeaders(headers) : "";
     if (body === undefined) return `${statusCode} n${first}\n`;
     if (typeof body === "string") return `${statusCode} t${first}\n${body}`;
     if (typeof body === "object" && body !== null) {

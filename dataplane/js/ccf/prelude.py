@@ -3,16 +3,17 @@
 import re
 from pathlib import Path
 
-from dataplane.js.ccf import console, conversions, crypto, kv, natives, request, rpc
+from dataplane.js.ccf import certificates, console, conversions, crypto, kv, natives, request, rpc, snp_attestation
 from dataplane.js.quickjs import Operation
 
 _OPERATIONS: dict[str, Operation] = {
     "buf_to_json": conversions.buf_to_json,
     "buf_to_str": conversions.buf_to_str,
-    "digest": crypto.digest,
+    "crypto": crypto.call_crypto,
+    "digest": certificates.digest,
     "enable_metrics": conversions.enable_metrics,
-    "is_valid_bundle": crypto.is_valid_bundle,
-    "is_valid_chain": crypto.is_valid_chain,
+    "is_valid_bundle": certificates.is_valid_bundle,
+    "is_valid_chain": certificates.is_valid_chain,
     "kv_clear": kv.kv_clear,
     "kv_delete": kv.kv_delete,
     "kv_get": kv.kv_get,
@@ -25,7 +26,7 @@ _OPERATIONS: dict[str, Operation] = {
     "kv_version": kv.kv_version,
     "log": console.log,
     "native": natives.call_native,
-    "pem_to_id": crypto.pem_to_id,
+    "pem_to_id": certificates.pem_to_id,
     "random": console.random,
     "request_buffer": request.request_buffer,
     "request_caller": request.request_caller,
@@ -35,6 +36,7 @@ _OPERATIONS: dict[str, Operation] = {
     "set_apply_writes": rpc.set_apply_writes,
     "set_claims_digest": rpc.set_claims_digest,
     "str_to_buf": conversions.str_to_buf,
+    "verify_snp": snp_attestation.verify_snp,
 }
 
 OPERATIONS: tuple[Operation, ...] = tuple(_OPERATIONS.values())

@@ -1,7 +1,7 @@
 """The rest of the `ccf` global, `console` and `Math.random` (node-api.md 5.8)."""
 
 import contextlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 import pytest
@@ -16,15 +16,15 @@ from dataplane.js.quickjs import Pending, new_int
 from dataplane.kv.store import Store
 from tests.support.scripts import Script, run
 
-START = datetime(2025, 1, 1, tzinfo=UTC)
+START = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
 
 
-def _certificates() -> tuple[str, str]:
+def _certificates(start: datetime = START) -> tuple[str, str]:
     """A self-signed issuer, and a certificate it endorsed."""
     issuer, node = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
-    issuer_pem = self_signed_service_certificate(issuer, "CN=issuer", 7, START, 10)
+    issuer_pem = self_signed_service_certificate(issuer, "CN=issuer", 7, start, 10)
     csr = create_csr(node, "CN=node", ["iPAddress:127.0.0.1"])
-    return issuer_pem, endorse_node_csr(issuer, issuer_pem, csr, 8, START, 10)
+    return issuer_pem, endorse_node_csr(issuer, issuer_pem, csr, 8, start, 10)
 
 
 @pytest.mark.parametrize("text", ["", "a", "é😀", "a\x00b", "x" * 10_000])
@@ -103,7 +103,11 @@ def test_certificates() -> None:
     assert run(chain, [endorsed + issuer, issuer]) is True
     assert run(chain, [endorsed, other]) is False
     assert run(chain, ["", issuer]) is False
-    with pytest.raises(JsError, match="not a PEM certificate"):
+    assert run(chain, [issuer, issuer]) is True
+    assert run(chain, [endorsed, endorsed]) is False, "what is trusted must be an authority"
+    expired, _ = _certificates(START - timedelta(days=20))
+    assert run(chain, [expired, expired]) is False
+    with pytest.raises(JsError, match="no certificate in the text"):
         run("return ccf.pemToId('x')")
 
 
@@ -121,32 +125,63 @@ def test_settings_answer_what_they_were() -> None:
 
 
 def test_what_is_not_served_exists_and_says_so() -> None:
-    for name in (
-        "crypto.sign",
-        "crypto.generateAesKey",
-        "crypto.jwkToPem",
-        "generateAesKey",
-        "gov.validateConstitution",
+    for call in (
+        "gov.validateConstitution('')",
+        "consensus.getLastCommittedTxId()",
+        "historical.getStateRange(1, 1, 1)",
+        "historical.dropCachedStates(1)",
     ):
-        assert run(f"return typeof ccf.{name}") == "function"
+        assert run(f"return typeof ccf.{call.partition('(')[0]}") == "function"
         with pytest.raises(JsError, match="is not served in this context"):
-            run(f"ccf.{name}(1)")
-    with pytest.raises(JsError, match="snp_attestation"):
-        run("snp_attestation.verifySnpAttestation(1, 2)")
+            run(f"ccf.{call}")
 
 
-def test_a_native_replaces_what_is_not_served() -> None:
-    natives = {"crypto.sign": lambda *_: b"signature", "refreshAppBytecodeCache": lambda: None}
-    assert run("return ccf.crypto.sign(1)", natives=natives) == b"signature"
-    assert run("return ccf.refreshAppBytecodeCache()", natives=natives) is None
+@pytest.mark.parametrize(
+    "call",
+    [
+        "gov.validateConstitution()",
+        "consensus.getLastCommittedTxId(1)",
+        "consensus.getStatusForTxId(1)",
+        "consensus.getViewForSeqno()",
+        "historical.getStateRange(1, 1)",
+        "historical.getStateRange(1, 1, 1, 1, 1)",
+        "historical.dropCachedStates()",
+    ],
+)
+def test_counts_of_arguments_are_exact_whoever_serves_the_function(call: str) -> None:
+    natives = {call.partition("(")[0]: lambda *_: 1}
+    with pytest.raises(JsError, match=r"^TypeError: Passed \d arguments, but expected"):
+        run(f"ccf.{call}", natives=natives)
+
+
+def test_reports_of_sev_snp_are_refused_after_their_arguments() -> None:
+    verify = "snp_attestation.verifySnpAttestation"
+    buffer = "ccf.strToBuf('x')"
+    for arguments in (f"{buffer}, {buffer}", f"{buffer}, {buffer}, undefined, 'tcb'", f"{buffer}, {buffer}, {buffer}"):
+        with pytest.raises(JsError, match=r"^InternalError: .*cannot verify SEV-SNP reports"):
+            run(f"{verify}({arguments})")
+    for arguments in ("", buffer, f"{buffer}, 'x'", f"{buffer}, {buffer}, 'x'", ", ".join([buffer] * 5)):
+        with pytest.raises(JsError, match=r"^TypeError: "):
+            run(f"{verify}({arguments})")
+
+
+def test_a_native_appears_below_the_global() -> None:
+    assert run("return ccf.refreshAppBytecodeCache()", natives={"refreshAppBytecodeCache": lambda: None}) is None
 
 
 def test_the_console_has_four_levels() -> None:
     script = Script(
-        "export function run() { console.log('a', 1); console.info({}); console.warn();console.error(null, undefined) }"
+        "export function run() { console.log('a', 1); console.info({ a: [1] }); console.warn();"
+        "console.error(null, undefined, new TypeError('x')); const o = {}; o.o = o; console.log(o, Symbol('s'), 1n) }"
     )
     script.call()
-    assert script.lines == [("info", "a 1"), ("info", "[object Object]"), ("warn", ""), ("error", "null undefined")]
+    assert script.lines == [
+        ("info", "a 1"),
+        ("info", '{"a":[1]}'),
+        ("warn", ""),
+        ("error", "null undefined TypeError: x"),
+        ("info", "[no JSON text] Symbol(s) 1"),
+    ]
 
 
 def test_changed_intrinsics_do_not_change_the_host() -> None:

@@ -29,7 +29,7 @@ ENDLESS = {
     "proxy trap": "export function run() { return new Proxy({}, { ownKeys() { while (true); } }) }",
     "sort": "export function run() { [3, 1, 2].sort(() => { while (true); }) }",
     "native calls": "export function run() { while (true) ccf.strToBuf('x') }",
-    "console": "export function run() { console.log({ toString() { while (true); } }) }",
+    "console": "export function run() { console.log({ toJSON() { while (true); } }) }",
     "forEach": "export function run() { const t = ccf.kv['t']; t.set(ccf.strToBuf('a'), ccf.strToBuf('b'));"
     "t.forEach(() => { while (true); }) }",
 }
