@@ -151,6 +151,11 @@ class Replica:
         self.raft.tick(elapsed_ms)
         self._absorb(self.raft.take_output())
 
+    def resume(self, absent_ms: int) -> None:
+        """Let time pass during which the shell could not call; see `Raft.resume`."""
+        self.raft.resume(absent_ms)
+        self._absorb(self.raft.take_output())
+
     def receive(self, sender: NodeId, message: Message) -> None:
         """A consensus message from an authenticated node."""
         self.raft.receive(sender, message)

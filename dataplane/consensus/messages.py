@@ -85,6 +85,16 @@ class ProposeRequestVote:
     view: int
 
 
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """The sender keeps its place in `view` although its core cannot run at the moment.
+
+    A leader sends it to those it replicates to, a follower to its leader; what it says besides is nothing.
+    """
+
+    view: int
+
+
 Message = (
     AppendEntries
     | AppendEntriesAck
@@ -94,4 +104,5 @@ Message = (
     | RequestPreVote
     | RequestPreVoteResponse
     | ProposeRequestVote
+    | Beat
 )

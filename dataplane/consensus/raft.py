@@ -11,9 +11,11 @@ Equal state and equal input give equal output. Rules are those of node-api.md 7.
   that conflicts with the leader's, never because an AppendEntries starts early;
 - persist before promise: acknowledgements and the leader's own tally stop at what `persisted` reported.
 
-Two refinements beyond the contract. A follower publishes a commit only once the entries are synced here too. A
+Refinements beyond the contract. A follower publishes a commit only once the entries are synced here too. A
 candidate that is in none of our active configurations is ignored while we hear from a leader (Raft dissertation
-4.2.3), but heard when we do not: it may know a newer configuration than we do.
+4.2.3), but heard when we do not: it may know a newer configuration than we do. And a node whose core cannot run for a
+while (a script at its time limit) keeps its place: others count its beats as contact, it does not count its own
+absence as their silence. Neither moves anything but timers, so safety is Raft's as before.
 
 Over 400 lines because roles share all their state; what could be told apart is in log, configuration, progress.
 """
@@ -35,6 +37,7 @@ from dataplane.consensus.messages import (
     AppendEntries,
     AppendEntriesAck,
     AppendEntriesNack,
+    Beat,
     Message,
     ProposeRequestVote,
     RequestPreVote,
@@ -204,9 +207,23 @@ class Raft:
             if self._election_ms >= self._election_timeout_ms:
                 self._campaign()
 
+    def resume(self, absent_ms: int) -> None:
+        """Let time pass during which the owner could not call: what others sent meanwhile has yet to be received.
+
+        So it does not count as their silence, or only as that of one heartbeat.
+        """
+        if 2 * absent_ms >= self._settings.election_timeout_ms:
+            self._election_ms = 0
+            for peer in self._peers.values():
+                peer.silent_ms = 0
+        self.tick(min(absent_ms, self._settings.message_timeout_ms))
+
     def receive(self, sender: NodeId, message: Message) -> None:
         """A message from `sender`, whose identity the channel has established."""
         if sender == self.node_id or self._configurations.is_retired(self.node_id):
+            return
+        if isinstance(message, Beat):
+            self._on_beat(sender, message)
             return
         if isinstance(message, RequestVote | RequestPreVote) and self._ignores_candidate(sender):
             return
@@ -386,6 +403,14 @@ class Raft:
         """
         return self._configurations.unmarked(self._log.commit_seqno)
 
+    def beats(self) -> tuple[tuple[NodeId, Beat], ...]:
+        """What to send, by receiver, while this core cannot run but its node lives and keeps its place."""
+        if self._role is Leadership.LEADER:
+            return tuple((node_id, Beat(self._view)) for node_id in self._peers)
+        if self._role is Leadership.FOLLOWER and self._leader_id is not None:
+            return ((self._leader_id, Beat(self._view)),)
+        return ()
+
     def details(self) -> dict[str, object]:
         """The JSON object `details` of `GET /node/consensus` (node-api.md 7.1)."""
         phase = self.retirement_phase
@@ -466,6 +491,15 @@ class Raft:
             self._heartbeat_ms = 0
             for peer in self._peers.values():
                 peer.heartbeat_due = True
+
+    def _on_beat(self, sender: NodeId, message: Beat) -> None:
+        """Contact, and nothing else: not a view, as whoever cannot run has learnt of no other meanwhile."""
+        if message.view != self._view:
+            return
+        if sender == self._leader_id:
+            self._hear_leader()
+        elif (peer := self._peers.get(sender)) is not None:
+            peer.silent_ms = 0
 
     def _hears_quorum(self) -> bool:
         """CheckQuorum: a majority of every active configuration answered within the election timeout."""
@@ -581,6 +615,9 @@ class Raft:
             self._become_follower(self._view)
         self._role = Leadership.FOLLOWER
         self._leader_id = leader_id
+        self._hear_leader()
+
+    def _hear_leader(self) -> None:
         self._leader_silent_ms = 0
         self._election_ms = 0
 

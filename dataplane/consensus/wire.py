@@ -18,6 +18,7 @@ from dataplane.consensus.messages import (
     AppendEntries,
     AppendEntriesAck,
     AppendEntriesNack,
+    Beat,
     Message,
     ProposeRequestVote,
     RequestPreVote,
@@ -35,7 +36,7 @@ _ACK = struct.Struct("<BQQQ")
 _NACK = struct.Struct("<BQQQQ")
 _REQUEST = struct.Struct("<BQQQ")
 _RESPONSE = struct.Struct("<BQB")
-_PROPOSE = struct.Struct("<BQ")
+_VIEW = struct.Struct("<BQ")
 _U16 = struct.Struct("<H")
 
 
@@ -62,7 +63,9 @@ def encode_message(message: Message) -> bytes:
         case RequestPreVoteResponse(view, granted):
             return _RESPONSE.pack(6, view, granted)
         case ProposeRequestVote(view):
-            return _PROPOSE.pack(7, view)
+            return _VIEW.pack(7, view)
+        case Beat(view):
+            return _VIEW.pack(8, view)
 
 
 def decode_message(data: bytes) -> Message:
@@ -94,7 +97,9 @@ def _decode(data: bytes) -> Message:
             response = RequestVoteResponse if kind == 4 else RequestPreVoteResponse
             return response(view, bool(granted))
         case 7:
-            return ProposeRequestVote(_PROPOSE.unpack(data)[1])
+            return ProposeRequestVote(_VIEW.unpack(data)[1])
+        case 8:
+            return Beat(_VIEW.unpack(data)[1])
         case kind:
             raise MalformedMessage(f"unknown kind {kind}")
 

@@ -69,6 +69,11 @@ class Timeout(Exception):
     """The script ran to its time limit, which `is_late` has noted; scripts cannot catch it."""
 
 
+def running_deadline_s() -> float | None:
+    """The monotonic time at which the script that runs now must end, None where none runs. For any thread to ask."""
+    return max((context._deadline for context in tuple(_active.values())), default=None)
+
+
 class Context:
     """One runtime with one context, used by one thread at a time.
 

@@ -1,9 +1,10 @@
 """Mutually authenticated, encrypted TCP between nodes (drop-in.md 3.4: the protocol is ours).
 
 One connection per direction: a node dials each peer it has something for and only sends on that connection; what it
-hears comes on connections its peers dialled. So two nodes that dial each other at once do not meet, and a newer
-connection from a peer simply takes the place of an older one. Both sides show their node certificate; a node's id is
-the hash of its public key, so an address taken over by another node is noticed at the handshake, before any frame.
+hears comes on connections its peers dialled. (Beats travel on a second one, from a loop of their own: `node.beats`.)
+So two nodes that dial each other at once do not meet, and a newer connection from a peer simply takes the place of an
+older one. Both sides show their node certificate; a node's id is the hash of its public key, so an address taken over
+by another node is noticed at the handshake, before any frame.
 
 A frame is a length (4 bytes, big-endian, of the payload alone), a kind (1 byte) and a payload. Delivery is at most once
 and in order on one connection; what is lost with a connection is lost, as consensus expects of a network. A peer that
@@ -35,8 +36,9 @@ from dataplane.txid import NodeId
 _HEADER_BYTES = 5
 _MOST_BYTES_BEFORE_HANDSHAKE = 65_536
 # The first frame each way: its sender has seen the other's certificate and accepts it. The dialling side speaks first,
-# so that one who reached the wrong node leaves no trace there; it counts as connected when the answer has come.
-_GREETING = (0).to_bytes(4, "big") + b"\xff"
+# so that one who reached the wrong node leaves no trace there; it counts as connected when the answer has come. Its
+# kind tells what the connection is for: a newer one takes the place of an older one of the same use only.
+MESSAGES, BEATS = _USES = 0xFF, 0xFE
 _BACKLOG = 128
 # Strangers at the port may not take the last file descriptors, which the ledger needs.
 _DESCRIPTORS_FOR_FILES = 8
@@ -64,7 +66,7 @@ class Channels:
     `on_lost(node_id)` is called in the loop when a peer that could be sent to cannot any more.
     `address_of(node_id)` says where to dial; None: nowhere yet. `on_message(node_id, kind, payload)` is called in the
     loop for each frame of an accepted peer. Certificate and key (PEM) stay in memory. `source_host` is the local
-    address to dial from (`node_client_interface`).
+    address to dial from (`node_client_interface`), `use` what the connections dialled from here are for.
     """
 
     def __init__(
@@ -78,15 +80,17 @@ class Channels:
         source_host: str | None = None,
         limits: ChannelLimits | None = None,
         on_lost: Callable[[NodeId], None] = lambda _: None,
+        use: int = MESSAGES,
     ) -> None:
         self.limits = limits or ChannelLimits()
         self.address_of = address_of
         self.source_host = source_host
+        self.greeting = _greeting(use)
         self._may_talk = may_talk
         self._on_message = on_message
         self._on_lost = on_lost
         self._links: dict[NodeId, _Link] = {}
-        self._incoming: dict[NodeId, _Incoming] = {}
+        self._incoming: dict[tuple[NodeId, int], _Incoming] = {}
         self._strangers: dict[_Incoming, None] = {}
         self._server: asyncio.Server | None = None
         self._closed = False
@@ -117,7 +121,7 @@ class Channels:
     def maintain(self, node_ids: Iterable[NodeId]) -> None:
         """Keep connections to exactly these peers, also while there is nothing to send; drop all others."""
         wanted = sorted(set(node_ids))
-        for node_id in sorted((self._links.keys() | self._incoming.keys()) - set(wanted)):
+        for node_id in sorted(self._known() - set(wanted)):
             self.drop(node_id)
         for node_id in wanted:
             self._link(node_id).keep_alive = True
@@ -127,9 +131,10 @@ class Channels:
         link = self._links.pop(node_id, None)
         if link is not None:
             link.close()
-        incoming = self._incoming.pop(node_id, None)
-        if incoming is not None:
-            incoming.abort()
+        for use in _USES:
+            incoming = self._incoming.pop((node_id, use), None)
+            if incoming is not None:
+                incoming.abort()
 
     def connected(self) -> frozenset[NodeId]:
         """The peers that have accepted us and can be sent to now."""
@@ -140,11 +145,14 @@ class Channels:
         self._closed = True
         if self._server is not None:
             self._server.close()
-        for node_id in sorted(self._links.keys() | self._incoming.keys()):
+        for node_id in sorted(self._known()):
             self.drop(node_id)
         for stranger in list(self._strangers):
             stranger.abort()
         await asyncio.sleep(0)  # the transports report their end in the next turn
+
+    def _known(self) -> set[NodeId]:
+        return self._links.keys() | {node_id for node_id, _ in self._incoming}
 
     def _link(self, node_id: NodeId) -> "_Link":
         link = self._links.get(node_id)
@@ -181,15 +189,15 @@ class Channels:
 
     def welcome(self, node_id: NodeId, connection: "_Incoming") -> None:
         self._strangers.pop(connection, None)
-        older = self._incoming.get(node_id)
-        self._incoming[node_id] = connection
+        older = self._incoming.get((node_id, connection.use))
+        self._incoming[node_id, connection.use] = connection
         if older is not None:
             older.abort()
 
     def part(self, connection: "_Incoming") -> None:
         self._strangers.pop(connection, None)
-        if connection.peer is not None and self._incoming.get(connection.peer) is connection:
-            del self._incoming[connection.peer]
+        if connection.peer is not None and self._incoming.get((connection.peer, connection.use)) is connection:
+            del self._incoming[connection.peer, connection.use]
 
 
 class _Link:
@@ -360,9 +368,9 @@ class _Outgoing(asyncio.Protocol):
             if self._channels.check_peer(self._tls) != self._node_id:
                 self._give_up("another node answers at its address")
                 return
-            self.write(_GREETING)
+            self.write(self._channels.greeting)
         if self._heard and not self.accepted:
-            self.accepted = self._heard == _GREETING
+            self.accepted = self._heard == self._channels.greeting
             self.answered.set()
         if self._tls.closed_by_peer or len(self._heard) > _HEADER_BYTES:
             self._give_up("closed by the peer")
@@ -385,6 +393,7 @@ class _Incoming(asyncio.Protocol):
         self._early_bytes = 0
         self._over = False
         self.peer: NodeId | None = None
+        self.use = MESSAGES
 
     def abort(self) -> None:
         self._over = True
@@ -438,19 +447,20 @@ class _Incoming(asyncio.Protocol):
             if self._early_bytes > _MOST_BYTES_BEFORE_HANDSHAKE:
                 self.abort()
             return
-        if len(self._buffer) < len(_GREETING):
+        if len(self._buffer) < _HEADER_BYTES:
             return
         peer = self._channels.check_peer(self._tls)
-        if peer is None or not self._buffer.startswith(_GREETING):
+        greeting = bytes(self._buffer[:_HEADER_BYTES])
+        if peer is None or greeting not in map(_greeting, _USES):
             _log.debug("an incoming channel is refused: no peer's certificate, or no greeting")
             self.abort()
             return
-        del self._buffer[: len(_GREETING)]
-        self.peer = peer
+        del self._buffer[:_HEADER_BYTES]
+        self.peer, self.use = peer, greeting[-1]
         if self._deadline is not None:
             self._deadline.cancel()
         self._channels.welcome(peer, self)
-        self._transport.write(self._tls.write(_GREETING))
+        self._transport.write(self._tls.write(greeting))
 
     def _deliver(self, peer: NodeId) -> None:
         buffer, position = self._buffer, 0
@@ -468,6 +478,10 @@ class _Incoming(asyncio.Protocol):
             position = end
             self._channels.deliver(peer, kind, payload)
         del buffer[:position]
+
+
+def _greeting(use: int) -> bytes:
+    return (0).to_bytes(4, "big") + bytes((use,))
 
 
 def _header(kind: int, payload: bytes) -> bytes:

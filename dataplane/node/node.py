@@ -36,6 +36,7 @@ from dataplane.kv.tables import (
 )
 from dataplane.kv.tx import Tx
 from dataplane.ledger.files import LedgerFailed, LedgerFiles
+from dataplane.node.beats import Beats
 from dataplane.node.channels import Channels
 from dataplane.node.forwarding import (
     Forwarder,
@@ -46,6 +47,7 @@ from dataplane.node.forwarding import (
 from dataplane.node.identity import NodeIdentity
 from dataplane.node.lifecycle import NodeState, advance
 from dataplane.node.service_ops import NodeServiceOps
+from dataplane.node.turns import Turns
 from dataplane.replica import Duties, Replica
 from dataplane.txid import NodeId, TxID, TxStatus
 
@@ -78,6 +80,7 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="ledger-sync")
         self._forwarder = Forwarder(self._loop)
+        self.turns = Turns(self._loop)
         self._state = NodeState.UNINITIALIZED
         self.stop_notice = False
         self.startup_seqno = 0
@@ -89,18 +92,22 @@ class Node:
         self._sync_cap: int | None = None  # what a truncation during a sync leaves of its result
         self._since_signature_ms = 0.0
         self._last_tick = time.monotonic()
+        self._since_published_ms = 0.0
         self._seen_versions: tuple[int, int] = (0, 0)
         self.session_metrics: Callable[[], Mapping[str, object]] = dict
         self.js_metrics: Callable[[], Mapping[str, object]] = dict
         self.on_endorsed: Callable[[str], None] = lambda certificate: None
         self.admission: Callable[[], Mapping[str, Any]] = dict
 
-    def attach(self, replica: Replica, ledger: LedgerFiles, channels: Channels, pipeline: Pipeline) -> None:
+    def attach(
+        self, replica: Replica, ledger: LedgerFiles, channels: Channels, pipeline: Pipeline, beats: Beats
+    ) -> None:
         """Give the node its parts and start its clock."""
         self.replica = replica
         self._ledger = ledger
         self._channels = channels
         self._pipeline = pipeline
+        self._beats = beats
         self._loop.call_later(self._config.tick_interval_ms / 1000, self._tick)
 
     def advance(self, target: NodeState) -> None:
@@ -243,14 +250,16 @@ class Node:
             if kind == CONSENSUS:
                 self.replica.receive(sender, decode_message(payload))
             elif kind == FORWARDED_REQUEST:
-                number, request = decode_request(payload)
-                answer = self._pipeline.execute_forwarded(request)
-                self._channels.send(sender, FORWARDED_ANSWER, encode_response(number, answer))
+                self.turns.run(self._execute_forwarded, sender, *decode_request(payload))
             elif kind == FORWARDED_ANSWER:
                 self._forwarder.answer(payload)
         except (MalformedMessage, MalformedForward) as error:
             _log.info("dropped a message of node %s: %s", sender, error)
         self.wake()
+
+    def _execute_forwarded(self, sender: NodeId, number: int, request: ForwardedRequest) -> None:
+        answer = self._pipeline.execute_forwarded(request)
+        self._channels.send(sender, FORWARDED_ANSWER, encode_response(number, answer))
 
     def on_lost(self, peer: NodeId) -> None:
         """The channel to another node broke."""
@@ -263,17 +272,30 @@ class Node:
             self._loop.call_soon(self._pump)
 
     def _tick(self) -> None:
+        self._beats.turned()
         now = time.monotonic()
         elapsed_ms = (now - self._last_tick) * 1000
         self._loop.call_later(self._config.tick_interval_ms / 1000, self._tick)
         if elapsed_ms < 1:
             return
         self._last_tick = now
-        self.replica.tick(int(elapsed_ms))
+        if elapsed_ms > self._config.message_timeout_ms:
+            self.replica.resume(int(elapsed_ms))
+        else:
+            self.replica.tick(int(elapsed_ms))
+        self._since_published_ms += elapsed_ms
+        if self._since_published_ms >= self._config.message_timeout_ms:
+            self._publish_beats()
         self._since_signature_ms += elapsed_ms
         if self._signature_wanted():
             self._sign()
         self.wake()
+
+    def _publish_beats(self) -> None:
+        self._since_published_ms = 0.0
+        beats = self.replica.raft.beats()
+        address_of = self._channels.address_of
+        self._beats.publish({peer: (address_of(peer), encode_message(beat)) for peer, beat in beats})
 
     def _signature_wanted(self) -> bool:
         if not self.is_primary:
@@ -373,6 +395,7 @@ class Node:
             case RoleChanged():
                 _log.info("%s in view %s, primary is %s", change.role.value, change.view, change.leader_id)
                 self._record_retirements()
+                self._publish_beats()
             case RetirementChanged(phase=RetirementPhase.COMPLETED, node_id=self.node_id):
                 _log.info("This node is retired")
             case _:

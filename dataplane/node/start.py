@@ -39,12 +39,13 @@ from dataplane.governance.service import Genesis, write_genesis
 from dataplane.http.message import HttpRequest, HttpResponse
 from dataplane.http.protocol import Session
 from dataplane.http.server import HttpServer
-from dataplane.js.quickjs import ENGINE_VERSION
+from dataplane.js.quickjs import ENGINE_VERSION, running_deadline_s
 from dataplane.kv.writeset import WriteSet
 from dataplane.ledger.chunk import Chunker
 from dataplane.ledger.files import LedgerFiles, SeqnoNotFound
 from dataplane.ledger.secrets import LedgerSecrets
 from dataplane.ledger.signatures import build_signature
+from dataplane.node.beats import Beats
 from dataplane.node.channels import ChannelLimits, Channels
 from dataplane.node.history import History
 from dataplane.node.identity import (
@@ -76,9 +77,11 @@ class RunningNode:
     node: Node
     server: HttpServer
     channels: Channels
+    beats: Beats
 
     async def close(self) -> None:
         """Stop listening, then flush and close the ledger."""
+        await self.beats.close()
         await self.server.close()
         await self.channels.close()
         await self.node.close()
@@ -120,7 +123,8 @@ class _Starter:
         self._write(self._config.output_files.node_certificate_file, self._identity.self_signed_certificate)
         await self._listen()
         node = self._assemble()
-        running = RunningNode(node, self._server, self._channels)
+        self._beats.start()
+        running = RunningNode(node, self._server, self._channels, self._beats)
         node.advance(NodeState.INITIALIZED)
         if isinstance(self._config.command, StartCommand):
             self._start_service(self._config.command, now)
@@ -207,7 +211,14 @@ class _Starter:
         node.js_metrics = lambda: js_metrics(node.begin())
         node.on_endorsed = self._present
         node.admission = self._admission
-        node.attach(self._replica, self._ledger, self._channels, self._pipeline)
+        self._beats = Beats(
+            certificate_pem=self._identity.self_signed_certificate,
+            key_pem=self._identity.key_pem,
+            source_host=config.node_client_interface,
+            held_up_ms=config.message_timeout_ms,
+            script_deadline=running_deadline_s,
+        )
+        node.attach(self._replica, self._ledger, self._channels, self._pipeline, self._beats)
         return node
 
     # A new service
@@ -225,7 +236,7 @@ class _Starter:
             now,
             self._config.node_certificate.initial_validity_days,
         )
-        self._channels.set_certificate(self._identity.endorsed_certificate, self._identity.key_pem)
+        self._set_channel_certificate(self._identity.endorsed_certificate)
         tx = self._replica.begin()
         write_genesis(tx, self._genesis(command, service))
         self._replica.submit(tx)
@@ -311,7 +322,7 @@ class _Starter:
         self._known_addresses = dict(admission.addresses)
         if admission.endorsed_certificate is not None:
             self._identity.endorsed_certificate = admission.endorsed_certificate
-            self._channels.set_certificate(admission.endorsed_certificate, self._identity.key_pem)
+            self._set_channel_certificate(admission.endorsed_certificate)
         self._take_service(service, (admission.cose_issuer, admission.cose_subject))
         self._channels.maintain(admission.addresses)
 
@@ -376,7 +387,11 @@ class _Starter:
     def _present(self, certificate: str) -> None:
         """Show the service-endorsed certificate, which is committed now, on every interface that waits for it."""
         self._server.set_certificate(Authority.SERVICE, certificate, self._identity.key_pem)
+        self._set_channel_certificate(certificate)
+
+    def _set_channel_certificate(self, certificate: str) -> None:
         self._channels.set_certificate(certificate, self._identity.key_pem)
+        self._beats.set_certificate(certificate, self._identity.key_pem)
 
     def _dispatch(self, session: Session, request: HttpRequest, reply: Callable[[HttpResponse], None]) -> None:
         pipeline, state = self._pipeline, session.state.get("pipeline")
@@ -389,7 +404,9 @@ class _Starter:
         def answer(response: Response) -> None:
             reply(HttpResponse(response.status, response.headers, response.body, state.closing))
 
-        pipeline.dispatch(state, request.method, request.url, request.headers, request.body, answer)
+        self._node.turns.run(
+            pipeline.dispatch, state, request.method, request.url, request.headers, request.body, answer
+        )
 
 
 def _rules(interface: Interface) -> InterfaceRules:

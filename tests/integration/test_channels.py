@@ -11,7 +11,7 @@ import pytest
 
 from dataplane.config import Address
 from dataplane.http.tls import TlsClientContext
-from dataplane.node.channels import ChannelLimits, Channels
+from dataplane.node.channels import MESSAGES, ChannelLimits, Channels
 from tests.support.identities import Identity, client_context, node_identity
 from tests.support.loops import on_uvloop, until
 
@@ -170,9 +170,9 @@ async def test_another_identity_at_a_peers_address_gets_nothing() -> None:
     assert successor.heard == []
     assert one.say(successor, b"for the new node")
     await until(lambda: bool(successor.heard), "the new node's frame")
-    link = successor.channels._incoming[one.id]
+    link = successor.channels._incoming[one.id, MESSAGES]
     await asyncio.sleep(0.3)  # the connection for the dead node is tried again and again, to the same address
-    assert successor.channels._incoming[one.id] is link
+    assert successor.channels._incoming[one.id, MESSAGES] is link
     assert successor.heard == [(one.id, 1, b"for the new node")]
     await close(one, successor)
 
@@ -261,11 +261,11 @@ async def test_dropped_nodes_are_disconnected_both_ways_and_may_come_again() -> 
 async def test_a_newer_connection_replaces_an_older_one() -> None:
     one, other = await two()
     await connect(one, other)
-    first = other.channels._incoming[one.id]
+    first = other.channels._incoming[one.id, MESSAGES]
     twin = Peer(IDENTITIES[0], one.book)
     assert twin.say(other, b"from the twin")
     await until(lambda: bool(other.heard), "the twin's frame")
-    assert other.channels._incoming[one.id] is not first
+    assert other.channels._incoming[one.id, MESSAGES] is not first
     assert first._over
     await close(one, other, twin)
 

@@ -22,6 +22,7 @@ from dataplane.client.signing import IdentityFiles, Member, file_signer, new_ide
 from dataplane.governance.managed import managed_constitution
 
 ROOT = Path(__file__).parents[2]
+NODE = ("-m", "dataplane")
 T = TypeVar("T")
 
 
@@ -94,6 +95,7 @@ class Service:
     directory: Path
     settings: Mapping[str, Any]
     certificate: str = ""
+    program: Sequence[str] = NODE
     nodes: list[NodeProcess] = field(default_factory=list)
     members: list[IdentityFiles] = field(default_factory=list)
     users: dict[str, IdentityFiles] = field(default_factory=dict)
@@ -113,8 +115,12 @@ class Service:
         constitution: str | None = None,
         open_with: Path | None = None,
         settings: Mapping[str, Any] | None = None,
+        program: Sequence[str] = NODE,
     ) -> "Service":
-        """A service of `count` nodes. `open_with`: deploy this app directory, add `user0`, open the service."""
+        """A service of `count` nodes. `open_with`: deploy this app directory, add `user0`, open the service.
+
+        `program`: what Python is to run as the node.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         merged = {
             "consensus": {"election_timeout": f"{election_timeout_ms}ms", "message_timeout": "100ms"},
@@ -122,7 +128,7 @@ class Service:
             "ledger": {"directory": "ledger", "chunk_size": chunk_size},
             **(settings or {}),
         }
-        service = cls(directory, merged)
+        service = cls(directory, merged, program=program)
         service.members = [new_identity(f"member{i}", directory, encryption_key=True) for i in range(members)]
         (directory / "constitution.js").write_text(constitution or managed_constitution(None))
         try:
@@ -301,7 +307,7 @@ class Service:
         if self.certificate:
             (directory / "service_cert.pem").write_text(self.certificate)
         (directory / "config.json").write_text(json.dumps(self._config(command)))
-        node = NodeProcess(name, directory, "", spawn_node(directory, ["--config", "config.json"]))
+        node = NodeProcess(name, directory, "", spawn_node(directory, ["--config", "config.json"], self.program))
         self.nodes.append(node)
         addresses = directory / "rpc_addresses"
         wait_until(f"{name} to listen", lambda: addresses.exists() or not node.alive, 20)
@@ -331,11 +337,11 @@ class Service:
         wait_until(f"{node.name} to be ready", ready, 20)
 
 
-def spawn_node(directory: Path, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
+def spawn_node(directory: Path, arguments: Sequence[str], program: Sequence[str] = NODE) -> "subprocess.Popen[bytes]":
     """Run a node executable in `directory`; its output goes to the files `out` and `err` there."""
     with (directory / "out").open("wb") as out, (directory / "err").open("wb") as err:
         return subprocess.Popen(
-            [sys.executable, "-m", "dataplane", *arguments],
+            [sys.executable, *program, *arguments],
             cwd=directory,
             stdout=out,
             stderr=err,

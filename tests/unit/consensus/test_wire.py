@@ -7,6 +7,7 @@ from dataplane.consensus.messages import (
     AppendEntries,
     AppendEntriesAck,
     AppendEntriesNack,
+    Beat,
     Message,
     ProposeRequestVote,
     RequestPreVote,
@@ -39,6 +40,7 @@ MESSAGES: list[Message] = [
     RequestPreVote(4, TxID(3, 17)),
     RequestPreVoteResponse(4, False),
     ProposeRequestVote(2**63),
+    Beat(2**63),
 ]
 
 
