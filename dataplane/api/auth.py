@@ -4,33 +4,22 @@ TLS accepts every client certificate; what it means is decided here, on the node
 policies carry the message type they expect, as in `active_member_cose_sign1:ballot`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 
-from dataplane.apps.endpoint import Identity, Request
+from dataplane.api.auth_cose import COSE_CHALLENGE, member_cose, user_cose
+from dataplane.api.auth_jwt import JWT_CHALLENGE, bearer
+from dataplane.api.policy import Check, Clock, NotMet, Run
+from dataplane.api.policy import Peer as Peer
+from dataplane.apps.endpoint import AllOf, Identity, Policy, Request
 from dataplane.crypto.certs import certificate_pem, load_certificate, public_key_of
-from dataplane.crypto.cose import ALG, Sign1, decode_sign1, verify_sign1
-from dataplane.errors import InternalError, InvalidAuthenticationInfo, RpcError
-from dataplane.kv.tables import MEMBERS_CERTS, MEMBERS_INFO, USERS_CERTS, USERS_INFO, get_json
+from dataplane.crypto.keys import key_id
+from dataplane.errors import InternalError, InvalidAuthenticationInfo
+from dataplane.kv.tables import MEMBERS_CERTS, MEMBERS_INFO, NODES_INFO, USERS_CERTS, USERS_INFO, get_json
 from dataplane.kv.tx import Tx
 
-KID = 4
-MSG_TYPE = "ccf.gov.msg.type"
-CREATED_AT = "ccf.gov.msg.created_at"
-PROPOSAL_ID = "ccf.gov.msg.proposal_id"
-
-_COSE_CHALLENGE = 'COSE-SIGN1 realm="Signed request access"'
-_NOT_SERVED = frozenset({"jwt", "user_cose_sign1"})
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """The client at the other end of the session: its certificate's DER and hex SHA-256, None without one."""
-
-    certificate_der: bytes | None = None
-    id: str | None = None
+_MEMBER_COSE = ("member_cose_sign1", "active_member_cose_sign1")
 
 
 class Unauthenticated(InvalidAuthenticationInfo):
@@ -45,13 +34,7 @@ class Unauthenticated(InvalidAuthenticationInfo):
         self.challenge = challenge
 
 
-class _NotMet(Exception):
-    """Why a policy was not met."""
-
-
-def authenticate(
-    policies: Sequence[str], tx: Tx, request: Request, peer: Peer, now: Callable[[], datetime]
-) -> Identity | None:
+def authenticate(policies: tuple[Policy, ...], tx: Tx, request: Request, peer: Peer, now: Clock) -> Identity | None:
     """The caller by the first policy that is met, None where the endpoint asks for none.
 
     Raises `Unauthenticated` when no policy is met, `CcfError` 500 for an unknown policy or an undecodable envelope.
@@ -59,102 +42,118 @@ def authenticate(
     if not policies:
         return None
     failures: list[tuple[str, str]] = []
-    for policy in policies:
+    challenge: str | None = None
+    for check in _checks(policies):
         try:
-            return _met(policy, tx, request, peer, now)
-        except _NotMet as reason:
-            failures.append((policy.partition(":")[0], str(reason)))
-    challenge = _COSE_CHALLENGE if "cose_sign1" in policies[-1] else None
+            return check.run(tx, request, peer, now)
+        except NotMet as reason:
+            failures.append((check.name, str(reason)))
+            challenge = reason.challenge or check.challenge
     raise Unauthenticated(failures, challenge)
 
 
-def _met(policy: str, tx: Tx, request: Request, peer: Peer, now: Callable[[], datetime]) -> Identity:
-    if policy == "user_cert":
-        return _user_cert(tx, peer, now)
-    if policy == "no_auth":
-        return Identity("no_auth")
-    if policy == "member_cert":
-        return _member_cert(tx, peer)
-    if policy == "any_cert":
-        der = _certificate_of(peer)
-        _check_validity(der, now)
-        return Identity("any_cert", peer.id, _pem(der))
-    if policy.startswith(("member_cose_sign1:", "active_member_cose_sign1:")):
-        name, _, message_type = policy.partition(":")
-        return _member_cose(tx, request, message_type, active_only=name.startswith("active"))
-    if policy in _NOT_SERVED:
-        raise RpcError(501, "NotImplemented", f"The authentication policy {policy} is not served yet.")
+@lru_cache(maxsize=4096)
+def _checks(policies: tuple[Policy, ...]) -> tuple[Check, ...]:
+    """What to try, in order. An unknown name anywhere in the list is a fault of every request (node-api.md 3.1)."""
+    return tuple(_all_of(policy) if isinstance(policy, AllOf) else _named(policy) for policy in policies)
+
+
+def _named(policy: str) -> Check:
+    known = _KNOWN.get(policy)
+    if known is not None:
+        return known
+    name, separator, message_type = policy.partition(":")
+    if separator and name in _MEMBER_COSE:
+        return Check(name, member_cose(name, message_type, active_only=name.startswith("active")), COSE_CHALLENGE)
     raise InternalError(f"Unknown authentication policy: {policy}")
 
 
-def _user_cert(tx: Tx, peer: Peer, now: Callable[[], datetime]) -> Identity:
+def _all_of(policy: AllOf) -> Check:
+    parts = [_named(name) for name in sorted(policy.policies)]
+    names = [part.name for part in parts]
+    if not names or len(set(names)) < len(names):
+        raise InternalError(f"all_of must list different authentication policies, not {names}")
+
+    def every(tx: Tx, request: Request, peer: Peer, now: Clock) -> Identity:
+        met: dict[str, Identity] = {}
+        for part in parts:
+            try:
+                met[part.name] = part.run(tx, request, peer, now)
+            except NotMet as reason:
+                raise NotMet(f"{part.name}:{reason}", part.challenge) from reason
+        return Identity("all_of", all_of=met)
+
+    return Check("+".join(names), every)
+
+
+def _no_auth(tx: Tx, request: Request, peer: Peer, now: Clock) -> Identity:
+    return Identity("no_auth")
+
+
+def _user_cert(tx: Tx, request: Request, peer: Peer, now: Clock) -> Identity:
     der = _certificate_of(peer)
     assert peer.id is not None
     key = peer.id.encode()
     if not tx.has(USERS_CERTS, key):
-        raise _NotMet("Could not find matching user certificate")
+        raise NotMet("Could not find matching user certificate")
     _check_validity(der, now)
     info = get_json(tx, USERS_INFO, key)
     return Identity("user_cert", peer.id, _pem(der), info["user_data"] if info else None)
 
 
-def _member_cert(tx: Tx, peer: Peer) -> Identity:
+def _member_cert(tx: Tx, request: Request, peer: Peer, now: Clock) -> Identity:
     der = _certificate_of(peer)
     assert peer.id is not None
     key = peer.id.encode()
     if not tx.has(MEMBERS_CERTS, key):
-        raise _NotMet("Could not find matching member certificate")
+        raise NotMet("Could not find matching member certificate")
     info = get_json(tx, MEMBERS_INFO, key) or {}
     return Identity("member_cert", peer.id, _pem(der), info.get("member_data"))
 
 
-def _member_cose(tx: Tx, request: Request, message_type: str, *, active_only: bool) -> Identity:
-    if request.headers.get("content-type") != "application/cose":
-        raise _NotMet("Missing or unexpected content-type, expected application/cose")
-    envelope, member_id = _governance_envelope(request.body)
-    key = member_id.encode()
-    cert = tx.get(MEMBERS_CERTS, key)
-    if cert is None:
-        raise _NotMet("Signer is not a known member")
-    info = get_json(tx, MEMBERS_INFO, key) or {}
-    if active_only and info.get("status") != "Active":
-        raise _NotMet("Signer is not an ACTIVE member")
-    if not verify_sign1(envelope, public_key_of(cert)):
-        raise _NotMet("Signature is invalid")
-    found = envelope.protected.get(MSG_TYPE, "")
-    if found != message_type:
-        raise _NotMet(f"Found {MSG_TYPE} set to {found}, expected {MSG_TYPE} to be {message_type}")
-    name = "active_member_cose_sign1" if active_only else "member_cose_sign1"
-    return Identity(name, member_id, cert.decode(), info.get("member_data"), envelope)
+def _any_cert(tx: Tx, request: Request, peer: Peer, now: Clock) -> Identity:
+    der = _certificate_of(peer)
+    _check_validity(der, now)
+    return Identity("any_cert", peer.id, _pem(der))
 
 
-def _governance_envelope(body: bytes) -> tuple[Sign1, str]:
-    """The decoded envelope and its signer; every shape error is the decoder's, hence a 500 (node-api.md 3.3)."""
+def _node_cert(tx: Tx, request: Request, peer: Peer, now: Clock) -> Identity:
+    """A node is known by its key, whatever certificate it shows (node-api.md 3.1)."""
+    der = _certificate_of(peer)
     try:
-        envelope = decode_sign1(body)
+        node_id = key_id(public_key_of(der))
     except ValueError as error:
-        raise InternalError(f"Failed to decode COSE_Sign1: {error}") from error
-    kid, created_at = envelope.protected.get(KID), envelope.protected.get(CREATED_AT)
-    if not isinstance(kid, bytes) or not isinstance(envelope.protected.get(ALG), int):
-        raise InternalError("Failed to decode COSE_Sign1: alg and kid are required in the protected header")
-    if not isinstance(created_at, int) or created_at < 0:
-        raise InternalError(f"Failed to decode COSE_Sign1: {CREATED_AT} must be a non-negative integer")
-    return envelope, kid.decode("ascii", "replace")
+        raise NotMet(f"The caller's certificate cannot be read: {error}") from error
+    if not tx.has(NODES_INFO, node_id.encode()):
+        raise NotMet("Could not find matching node certificate")
+    return Identity("node_cert", node_id, _pem(der))
+
+
+_POLICIES: dict[str, tuple[Run, str | None]] = {
+    "user_cert": (_user_cert, None),
+    "member_cert": (_member_cert, None),
+    "any_cert": (_any_cert, None),
+    "node_cert": (_node_cert, None),
+    "no_auth": (_no_auth, None),
+    "jwt": (bearer, JWT_CHALLENGE),
+    "user_cose_sign1": (user_cose, COSE_CHALLENGE),
+}
+_KNOWN = {name: Check(name, run, challenge) for name, (run, challenge) in _POLICIES.items()}
 
 
 def _certificate_of(peer: Peer) -> bytes:
     if peer.certificate_der is None:
-        raise _NotMet("No caller certificate")
+        raise NotMet("No caller certificate")
     return peer.certificate_der
 
 
-def _check_validity(der: bytes, now: Callable[[], datetime]) -> None:
+def _check_validity(der: bytes, now: Clock) -> None:
     not_before, not_after = _validity(der)
     instant = now()
     if instant < not_before:
-        raise _NotMet(f"Current time {instant} is before certificate's Not Before validity period {not_before}")
+        raise NotMet(f"Current time {instant} is before certificate's Not Before validity period {not_before}")
     if instant > not_after:
-        raise _NotMet(f"Current time {instant} is after certificate's Not After validity period {not_after}")
+        raise NotMet(f"Current time {instant} is after certificate's Not After validity period {not_after}")
 
 
 @lru_cache(maxsize=4096)
@@ -162,7 +161,7 @@ def _validity(der: bytes) -> tuple[datetime, datetime]:
     try:
         certificate = load_certificate(der)
     except ValueError as error:
-        raise _NotMet(f"The caller's certificate cannot be read: {error}") from error
+        raise NotMet(f"The caller's certificate cannot be read: {error}") from error
     return certificate.not_valid_before_utc, certificate.not_valid_after_utc
 
 
@@ -171,4 +170,4 @@ def _pem(der: bytes) -> str:
     try:
         return certificate_pem(load_certificate(der))
     except ValueError as error:
-        raise _NotMet(f"The caller's certificate cannot be read: {error}") from error
+        raise NotMet(f"The caller's certificate cannot be read: {error}") from error

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from typing import cast
 
+from dataplane.api.gov_jwt import jwt_endpoints
 from dataplane.api.gov_request import hex_id, versioned
 from dataplane.api.gov_service import service_endpoints
 from dataplane.apps.endpoint import Context, Endpoint, Identity, Mode, Response, json_response, text_response
@@ -64,6 +65,7 @@ def endpoints(ops: ServiceOps) -> list[Endpoint]:
         write(f"{_BALLOT}:submit", "ballot", _submit_ballot, any_member=False),
         read("/recovery/encrypted-shares/{memberId}", _encrypted_share),
         *service_endpoints(),
+        *jwt_endpoints(),
     ]
 
 

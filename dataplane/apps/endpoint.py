@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote_plus
 
 from dataplane.crypto.cose import Sign1
@@ -72,6 +72,29 @@ class Response:
     apply_writes: bool | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class AllOf:
+    """A policy that is met when each of `policies` is (node-api.md 3.1)."""
+
+    policies: tuple[str, ...]
+
+
+Policy = str | AllOf
+"""How an endpoint names a policy."""
+
+APP_POLICIES = frozenset({"no_auth", "user_cert", "member_cert", "any_cert", "jwt", "user_cose_sign1"})
+"""The policies that a deployed application may name (node-api.md 3.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A JWT whose signature holds: the issuer its key belongs to, its JOSE header and its claims."""
+
+    key_issuer: str
+    header: Mapping[str, Any]
+    payload: Mapping[str, Any]
+
+
 @dataclass(slots=True)
 class Identity:
     """The caller, by the policy that was met (node-api.md 3.4). `all_of`: the parts of a combined policy."""
@@ -81,6 +104,7 @@ class Identity:
     cert_pem: str | None = None
     data: object = None
     cose: Sign1 | None = None
+    jwt: Token | None = None
     all_of: Mapping[str, "Identity"] = field(default_factory=dict)
 
 
@@ -135,14 +159,14 @@ Run = Callable[[Context], Response]
 class Endpoint:
     """One verb on one path template below its frontend, e.g. `/members/proposals:create`.
 
-    `authn` lists policy names in the order they are tried; empty means open. `forwarding` and `redirection` default by
+    `authn` lists policies in the order they are tried; empty means open. `forwarding` and `redirection` default by
     mode as for native endpoints: writes always / to the primary, everything else sometimes / none.
     """
 
     method: str
     path: str
     run: Run
-    authn: tuple[str, ...] = ()
+    authn: tuple[Policy, ...] = ()
     mode: Mode = Mode.READ_ONLY
     forwarding: Forwarding | None = None
     redirection: Redirection | None = None

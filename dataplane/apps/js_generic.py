@@ -13,12 +13,15 @@ from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 from dataplane.apps.endpoint import (
+    APP_POLICIES,
+    AllOf,
     Context,
     Endpoint,
     Forwarding,
     Identity,
     Mode,
     NodeView,
+    Policy,
     Redirection,
     Request,
     Response,
@@ -59,6 +62,7 @@ _FAULTS = {
 _FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
 _EXECUTING = "Exception thrown while executing."
 _MAX_CALLERS = 1024
+_MAX_SAFE_INTEGER = 2**53 - 1
 
 Match_co = TypeVar("Match_co", covariant=True)
 
@@ -175,7 +179,7 @@ class JsApp(Generic[Match_co]):
             method,
             path,
             partial(self._run, spec),
-            tuple(_policy_name(policy) for policy in spec.authn_policies),
+            tuple(_policy(policy) for policy in spec.authn_policies),
             _MODES[spec.mode],
             Forwarding(spec.forwarding),
             Redirection(spec.redirection),
@@ -298,8 +302,8 @@ class _Source:
         identity = self.identity
         if identity is None:
             return "null"
-        if identity.cose is not None or identity.all_of:
-            return _caller(identity)
+        if identity.all_of or identity.cose is not None or identity.jwt is not None:
+            return _whole_caller(identity)
         return self.to_json(identity)
 
 
@@ -310,6 +314,14 @@ def _request_text(request: Request) -> str:
     return json.dumps((request.method, path, url, query, request.route, hostname, request.params))
 
 
+def _whole_caller(identity: Identity) -> object:
+    """A caller of whom no text is kept, for it belongs to one request: JSON text, unless it holds bytes."""
+    caller = _caller(identity)
+    if any(part.cose is not None for part in (identity, *identity.all_of.values())):
+        return caller
+    return json.dumps(caller)
+
+
 def _caller(identity: Identity) -> dict[str, object]:
     """`request.caller` (node-api.md 3.4)."""
     if identity.all_of:
@@ -317,6 +329,10 @@ def _caller(identity: Identity) -> dict[str, object]:
         return {"policy": sorted(identity.all_of), **parts}
     if identity.policy == "no_auth":
         return {"policy": "no_auth"}
+    if identity.jwt is not None:
+        token = identity.jwt
+        claims = {"header": _plain(token.header), "payload": _plain(token.payload)}
+        return {"policy": "jwt", "jwt": {"keyIssuer": token.key_issuer, **claims}}
     if identity.policy == "any_cert":
         return {"policy": "any_cert", "cert": identity.cert_pem}
     caller: dict[str, object] = {
@@ -328,6 +344,16 @@ def _caller(identity: Identity) -> dict[str, object]:
     if identity.cose is not None:
         caller["cose"] = {"content": identity.cose.payload}
     return caller
+
+
+def _plain(claims: Mapping[str, object]) -> object:
+    """Claims with numbers as a script would read them: what is no exact integer there becomes a float."""
+    return json.loads(json.dumps(claims), parse_int=_script_number)
+
+
+def _script_number(digits: str) -> int | float:
+    number = int(digits)
+    return number if abs(number) <= _MAX_SAFE_INTEGER else float(digits)
 
 
 def _response(head: bytes, body: bytes) -> Response:
@@ -364,11 +390,14 @@ def _consensus(node: NodeView) -> Natives:
     }
 
 
-def _policy_name(policy: object) -> str:
-    """A policy's name; a combined one is written out, so that authentication can refuse what it does not know."""
-    if isinstance(policy, dict) and isinstance(policy.get("all_of"), list):
-        return f"all_of:{','.join(map(str, policy['all_of']))}"
-    return str(policy)
+def _policy(policy: object) -> Policy:
+    """A policy as authentication takes it; one that applications do not have is spelled as no policy is."""
+    if isinstance(policy, str):
+        return policy if policy in APP_POLICIES else json.dumps(policy)
+    names = policy.get("all_of") if isinstance(policy, dict) else None
+    if isinstance(names, list) and names and all(isinstance(name, str) and name in APP_POLICIES for name in names):
+        return AllOf(tuple(names))
+    return json.dumps(policy)
 
 
 def _invalid(message: str, _context: Context) -> Response:

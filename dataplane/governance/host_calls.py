@@ -18,6 +18,7 @@ from dataplane.crypto.certs import (
 )
 from dataplane.crypto.keys import PrivateKey
 from dataplane.errors import RpcError
+from dataplane.governance import jwt
 from dataplane.governance.rekey import rekey
 from dataplane.governance.service import OpeningRefused, is_open, open_service, service_info
 from dataplane.governance.shares import LatestSecret, issue_shares
@@ -37,8 +38,6 @@ from dataplane.kv.tx import Tx
 CONSTITUTION_MODULE = "constitution"
 _NOT_SERVED_YET = (
     "node.triggerACMERefresh",
-    "setJwtPublicSigningKeys",
-    "removeJwtPublicSigningKeys",
     "tcbHexToPolicy",
 )
 """Functions that constitutions of the original call; an action that does so fails, and says why."""
@@ -90,6 +89,7 @@ def natives(tx: Tx, ops: ServiceOps, access: Access) -> Natives:
     return {
         **reading,
         **refused,
+        **jwt.natives(tx),
         "node.transitionServiceToOpen": lambda previous, following: _open(tx, ops, following),
         "node.triggerLedgerRekey": lambda: rekey(tx, ops.latest_ledger_secret(), ops.draw),
         "node.triggerRecoverySharesRefresh": lambda: _refresh_shares(tx, ops),

@@ -23,6 +23,7 @@ ENDPOINTS = f"{GOV}endpoints"
 INTERPRETER_FLUSH = f"{GOV}interpreter.flush"
 JS_RUNTIME_OPTIONS = f"{GOV}js_runtime_options"
 JWT_ISSUERS = f"{GOV}jwt.issuers"
+JWT_PUBLIC_SIGNING_KEYS = f"{GOV}jwt.public_signing_keys_metadata_v2"
 MEMBERS_ACKS = f"{GOV}members.acks"
 MEMBERS_CERTS = f"{GOV}members.certs"
 MEMBERS_ENCRYPTION_PUBLIC_KEYS = f"{GOV}members.encryption_public_keys"
@@ -64,8 +65,15 @@ SIGNATURE_TABLES = frozenset({SIGNATURES, COSE_SIGNATURES, TREE})
 
 
 def dump_json(value: object) -> bytes:
-    """JSON as the original writes it: keys sorted, no white space, UTF-8 (ledger-format.md 0.2)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    """JSON as the original writes it: keys sorted, no white space, UTF-8 (ledger-format.md 0.2).
+
+    Half a surrogate pair, which JSON escapes can spell and UTF-8 cannot, is replaced (node-api.md 1.1).
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
 def load_json(data: bytes) -> Any:

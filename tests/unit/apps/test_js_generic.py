@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dataplane.apps.endpoint import Context, Forwarding, Identity, Mode, Redirection, Request, Response
+from dataplane.apps.endpoint import AllOf, Context, Forwarding, Identity, Mode, Redirection, Request, Response
 from dataplane.apps.js_generic import js_metrics
 from dataplane.crypto.cose import Sign1
 from dataplane.errors import CcfError, InternalError
@@ -490,7 +490,7 @@ def test_endpoints_are_declared_as_the_bundle_says() -> None:
     world = World().deploy(bundle)
     (endpoint,) = world.app.endpoints(world.store.begin())
     assert (endpoint.method, endpoint.path, endpoint.mode) == ("POST", "/run", Mode.READ_ONLY)
-    assert endpoint.authn == ("user_cert", "all_of:jwt,any_cert")
+    assert endpoint.authn == ("user_cert", AllOf(("jwt", "any_cert")))
     assert (endpoint.forwarding, endpoint.redirection) == (Forwarding.NEVER, Redirection.TO_BACKUP)
     assert endpoint.hidden
     assert endpoint.openapi == {"summary": "s"}
