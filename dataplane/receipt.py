@@ -39,6 +39,10 @@ class InvalidReceipt(ValueError):
     code = "InvalidReceipt"
 
 
+class NotEndorsed(InvalidReceipt):
+    """The node that signed is not one that the given service identity endorses."""
+
+
 @dataclass(frozen=True, slots=True)
 class LeafComponents:
     """What the leaf of a transaction is hashed from. Digests have 32 bytes."""
@@ -195,7 +199,7 @@ def _check_endorsement(receipt: Mapping[str, Any], certificate: Certificate, ser
     for pem in [*endorsements, service_cert_pem]:
         issuer = _certificate(pem)
         if not (is_authority(issuer) and is_issued_by(issued, issuer)):
-            raise InvalidReceipt("the certificate of the node is not endorsed by the service")
+            raise NotEndorsed("the certificate of the node is not endorsed by the service")
         issued = issuer
 
 

@@ -13,6 +13,7 @@ from dataplane.consensus.log import Nodes
 from dataplane.consensus.raft import Origin
 from dataplane.kv.tables import NODES_INFO, load_json
 from dataplane.kv.tx import Tables
+from dataplane.ledger.snapshot import Snapshot
 from dataplane.merkle.tree import MerkleTree
 
 
@@ -38,6 +39,11 @@ class State:
             configurations=_configurations(self.tables),
             retirements=_retirements(self.tables),
         )
+
+
+def state_from(snapshot: Snapshot) -> State:
+    """The state a snapshot holds, decoded with its secrets. Raises `MalformedSnapshot` where its tree does not fit."""
+    return State(snapshot.seqno, snapshot.view_history, snapshot.tables, snapshot.tree(), (snapshot.seqno,))
 
 
 def trusted_nodes(tables: Tables) -> Nodes:
