@@ -1,6 +1,7 @@
 """A service of three nodes with four kinds of interfaces each: what each serves, forwards, redirects, presents."""
 
 import json
+import os
 import resource
 import socket
 from collections.abc import Iterator
@@ -127,6 +128,8 @@ def test_sessions_leave_descriptors_for_the_ledger(service: Service) -> None:
     resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE, (90, before[1]))
     strangers = [socket.create_connection((host, int(port)), timeout=5) for _ in range(150)]
     try:
+        files = f"/proc/{node.process.pid}/fd"
+        wait_until("connections to be dropped", lambda: len(os.listdir(files)) <= 90 - 16)
         for number in range(5):
             service.pass_proposal([{"name": "trigger_ledger_chunk", "args": None}])
             body = json.dumps({"id": number, "msg": "in a new chunk"}).encode()
