@@ -2,11 +2,12 @@
 
 import base64
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from dataplane.api.prometheus import CONTENT_TYPE, Family, render, wants_text
 from dataplane.apps.endpoint import (
     Context,
     Endpoint,
@@ -16,6 +17,7 @@ from dataplane.apps.endpoint import (
     Response,
     json_response,
     query_values,
+    text_response,
 )
 from dataplane.errors import InternalError, InvalidHeaderValue, InvalidQueryParameterValue, ResourceNotFound
 from dataplane.governance.nodes import NodeStatus, all_nodes, find_node, nodes_with_status, remove_retired
@@ -55,6 +57,7 @@ class Node(NodeView, Protocol):
     def is_frontend_open(self, name: str) -> bool: ...
     def consensus_details(self) -> Mapping[str, object]: ...
     def session_metrics(self) -> Mapping[str, object]: ...
+    def metric_families(self) -> Sequence[Family]: ...
     def js_metrics(self) -> Mapping[str, object]: ...
     def memory(self) -> Mapping[str, int]: ...
     def chunk_with(self, seqno: int) -> Path | None: ...
@@ -139,6 +142,9 @@ def _memory(context: Context, node: Node) -> Response:
 
 
 def _metrics(context: Context, node: Node) -> Response:
+    """The contract's JSON, or every metric as text for a client that prefers that, as Prometheus does."""
+    if wants_text(context.request.headers.get("accept")):
+        return text_response(render(node.metric_families()), CONTENT_TYPE)
     return json_response({"sessions": dict(node.session_metrics())})
 
 

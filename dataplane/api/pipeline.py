@@ -7,7 +7,7 @@ answer with, which it calls at once or, for a forwarded request, later.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from dataplane.api.auth import Peer, Unauthenticated, authenticate
@@ -107,6 +107,24 @@ class ForwardedRequest:
     body: bytes
 
 
+@dataclass(slots=True)
+class Traffic:
+    """What a pipeline has done since the node started; `answers` by the first digit of the status."""
+
+    answers: dict[int, int] = field(default_factory=dict)
+    deployed: int = 0
+    forwarded: int = 0
+    executed_for_others: int = 0
+    redirected: int = 0
+    conflicts: int = 0
+
+    def note(self, response: Response) -> Response:
+        """Count an answer, and give it back."""
+        kind = response.status // 100
+        self.answers[kind] = self.answers.get(kind, 0) + 1
+        return response
+
+
 @dataclass(frozen=True, slots=True)
 class _Routed:
     """A request whose endpoint is known."""
@@ -124,6 +142,7 @@ class Pipeline:
     core: Core
     frontends: Mapping[str, RouteTable]
     app: DynamicApp | None = None
+    traffic: Traffic = field(default_factory=Traffic)
 
     def dispatch(self, session: SessionState, method: str, url: str, headers: Mapping[str, str], body: bytes,
                  reply: Reply) -> None:  # fmt: skip
@@ -131,23 +150,26 @@ class Pipeline:
         try:
             routed = self._route(method, url, headers, body, session.interface.name)
             if isinstance(routed, Response):
-                reply(routed)
+                answer = routed
             elif not _accepts(session.interface, routed):
-                reply(Response(503))
+                answer = Response(503)
             elif session.interface.redirections is not None:
-                reply(self._redirect_or_execute(session.interface.redirections, routed, session))
+                answer = self._redirect_or_execute(session.interface.redirections, routed, session)
             elif self._must_forward(session, routed.endpoint):
                 self._forward(session, routed.request, reply)
+                return
             else:
-                reply(self._execute(routed, session.peer, session))
+                answer = self._execute(routed, session.peer, session)
         except CcfError as error:
-            reply(error_response(error))
+            answer = error_response(error)
         except Exception as error:
             self.core.report(error)
-            reply(error_response(InternalError(str(error))))
+            answer = error_response(InternalError(str(error)))
+        reply(self.traffic.note(answer))
 
     def execute_forwarded(self, forwarded: ForwardedRequest) -> Response:
         """Answer a request that a backup handed on; never forwards again."""
+        self.traffic.executed_for_others += 1
         try:
             routed = self._route(forwarded.method, forwarded.url, forwarded.headers, forwarded.body, None)
             if isinstance(routed, Response):
@@ -203,7 +225,10 @@ class Pipeline:
             url=routed.request.url,
             draw=lambda count: int.from_bytes(core.random_bytes(8)) % count,
         )
-        return elsewhere or self._execute(routed, session.peer, session)
+        if elsewhere is not None:
+            self.traffic.redirected += 1
+            return elsewhere
+        return self._execute(routed, session.peer, session)
 
     def _must_forward(self, session: SessionState, endpoint: Endpoint) -> bool:
         if self.core.is_primary:
@@ -216,7 +241,10 @@ class Pipeline:
         forwarded = ForwardedRequest(
             session.id, session.peer, request.method, request.url, request.headers, request.body
         )
-        self.core.forward(forwarded, session.interface.forwarding_timeout_ms, reply)
+        self.core.forward(
+            forwarded, session.interface.forwarding_timeout_ms, lambda answer: reply(self.traffic.note(answer))
+        )
+        self.traffic.forwarded += 1
         session.forwarded = True
 
     def _execute(self, routed: _Routed, peer: Peer, session: SessionState | None) -> Response:
@@ -227,12 +255,14 @@ class Pipeline:
             if session is not None:
                 self._check_view(session)
             response = endpoint.run(Context(tx, request, caller, self.core))
-            if not routed.deployed:
+            if routed.deployed:
+                self.traffic.deployed += 1
+            else:
                 _negotiate(request, response)
             try:
                 return self._commit(endpoint, tx, response)
             except Conflict:
-                continue
+                self.traffic.conflicts += 1
         retry = error_response(
             RpcError(503, "TransactionCommitAttemptsExceedLimit", f"Transaction not committed in {MAX_ATTEMPTS} tries.")
         )

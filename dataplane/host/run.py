@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,11 +15,14 @@ from dataplane.governance.shares import SharesNotPossible
 from dataplane.host.command_line import VERSION, Arguments, parse_arguments, read_config, version_text
 from dataplane.host.files import PidFileExists, claim_pid_file, write_whole
 from dataplane.host.log import configure, flush
+from dataplane.host.signals import StopSignals
 from dataplane.http.descriptors import raise_descriptor_limit
 from dataplane.node.join import JoinFailed
-from dataplane.node.start import StartFailed, start_node
+from dataplane.node.start import RunningNode, StartFailed, start_node
 
 _LOG_FLUSH_S = 0.02
+_CLEAN_STOP_S = 6.0
+_FORCED_STOP_S = 2.0
 
 _log = logging.getLogger("host")
 
@@ -59,17 +61,12 @@ def _run(config: Config, arguments: Arguments) -> int:
 
 
 async def _serve(config: Config) -> int:
-    stopping: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-
-    def fail(reason: str) -> None:
-        _log.critical("%s", reason)
-        if not stopping.done():
-            stopping.set_result(reason)
-
-    starting = asyncio.ensure_future(start_node(config, VERSION, write_whole, fail))
-    notice = _on_signals(stopping, config.ignore_first_sigterm)
+    signals = StopSignals(ignore_first_sigterm=config.ignore_first_sigterm)
+    starting = asyncio.ensure_future(
+        start_node(config, VERSION, write_whole, signals.fail, lambda node: signals.tell_notice(node.give_stop_notice))
+    )
     _flush_log_often(asyncio.get_running_loop())
-    both: set[asyncio.Future[Any]] = {starting, stopping}
+    both: set[asyncio.Future[Any]] = {starting, signals.stopping}
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
         starting.cancel()
@@ -79,34 +76,33 @@ async def _serve(config: Config) -> int:
     except (StartFailed, JoinFailed, InvalidMember, SharesNotPossible, ValueError) as error:
         _log.critical("%s", error)
         return 1
-    notice.append(lambda: setattr(running.node, "stop_notice", True))
-    reason = await stopping
-    await running.close()
+    reason = await signals.stopping
+    await _close(running, signals.forced, config.output_files.pid_file)
     return 0 if reason is None else 1
+
+
+async def _close(running: RunningNode, forced: "asyncio.Future[None]", pid_file: str) -> None:
+    """Stop cleanly, at once when forced; and if a disk or thread does not let go even then, without it.
+
+    Launchers wait ten seconds. Leaving without the flush loses nothing that a client was told is committed, as that
+    was synced before.
+    """
+    closing = asyncio.ensure_future(running.close())
+    waiting: set[asyncio.Future[Any]] = {closing, forced}
+    await asyncio.wait(waiting, timeout=_CLEAN_STOP_S, return_when=asyncio.FIRST_COMPLETED)
+    if not closing.done():
+        running.abort()
+        await asyncio.wait({closing}, timeout=_FORCED_STOP_S)
+    if closing.done():
+        closing.result()
+        return
+    _log.critical("The ledger could not be closed in time; leaving without")
+    flush()
+    with contextlib.suppress(OSError):
+        os.unlink(pid_file)
+    os._exit(1)
 
 
 def _flush_log_often(loop: asyncio.AbstractEventLoop) -> None:
     flush()
     loop.call_later(_LOG_FLUSH_S, _flush_log_often, loop)
-
-
-def _on_signals(stopping: "asyncio.Future[str | None]", ignore_first_sigterm: bool) -> list[object]:
-    """Stop on SIGTERM, SIGHUP and SIGINT; the first SIGTERM may only be a notice."""
-    loop = asyncio.get_running_loop()
-    on_notice: list[object] = []
-    ignored = [ignore_first_sigterm]
-
-    def stop(name: str) -> None:
-        if name == "SIGTERM" and ignored[0]:
-            ignored[0] = False
-            for give_notice in on_notice:
-                assert callable(give_notice)
-                give_notice()
-            return
-        _log.info("%s: stopping", "Hangup" if name == "SIGHUP" else name)
-        if not stopping.done():
-            stopping.set_result(None)
-
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number.name)
-    return on_notice

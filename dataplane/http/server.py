@@ -69,9 +69,13 @@ class HttpServer:
         deadline_s = asyncio.get_running_loop().time() + grace_ms / 1000
         while self._active() and asyncio.get_running_loop().time() < deadline_s:
             await asyncio.sleep(0.01)
+        self.abort()
+        await asyncio.sleep(0)  # the transports report their end in the next turn
+
+    def abort(self) -> None:
+        """Drop every session at once."""
         for port in self._ports.values():
             port.abort()
-        await asyncio.sleep(0)  # the transports report their end in the next turn
 
     def _active(self) -> int:
         return sum(len(port.connections) for port in self._ports.values())

@@ -22,6 +22,7 @@ from typing import Any
 
 from dataplane.api.node import Version
 from dataplane.api.pipeline import ForwardedRequest, NotPrimary, Pipeline, Reply
+from dataplane.api.prometheus import Family
 from dataplane.config import Config
 from dataplane.consensus.configuration import RetirementPhase
 from dataplane.consensus.output import Became, RetirementChanged, RoleChanged
@@ -46,6 +47,7 @@ from dataplane.node.forwarding import (
 )
 from dataplane.node.identity import NodeIdentity
 from dataplane.node.lifecycle import NodeState, advance
+from dataplane.node.metrics import Counters, families
 from dataplane.node.service_ops import NodeServiceOps
 from dataplane.node.turns import Turns
 from dataplane.replica import Duties, Replica
@@ -86,6 +88,7 @@ class Node:
         self.startup_seqno = 0
         self._gov_open = False
         self._app_open = False
+        self.counters = Counters()
         self._pump_due = False
         self._syncing = False
         self._sync_again = False
@@ -114,6 +117,10 @@ class Node:
         """Move to another state of the contract's table."""
         self._state = advance(self._state, target)
         _log.info("Node %s is now %s", self.node_id, target.value)
+
+    def give_stop_notice(self) -> None:
+        """Say from now on that this node is about to stop: clients and load balancers look at its readiness."""
+        self.stop_notice = True
 
     async def close(self) -> None:
         """Stop: flush the ledger and wait for a running sync."""
@@ -169,6 +176,16 @@ class Node:
 
     def consensus_details(self) -> Mapping[str, object]:
         return self.replica.raft.details()
+
+    def metric_families(self) -> list[Family]:
+        return families(
+            self._state,
+            self.replica.raft,
+            self.last_signed_seqno,
+            self.counters,
+            self._pipeline.traffic,
+            self.session_metrics(),
+        )
 
     def memory(self) -> Mapping[str, int]:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -305,6 +322,7 @@ class Node:
 
     def _sign(self) -> None:
         self.replica.sign()
+        self.counters.signatures += 1
         self._since_signature_ms = 0.0
 
     # Duties
@@ -340,12 +358,15 @@ class Node:
                 self._sync_cap = duties.truncate_after if cap is None else min(cap, duties.truncate_after)
         for frame in duties.write:
             self._ledger.append(frame.data, frame.seqno)
+            self.counters.ledger_bytes += len(frame.data)
+        self.counters.ledger_entries += len(duties.write)
 
     def _start_sync(self) -> None:
         if self._syncing:
             self._sync_again = True
             return
         self._syncing = True
+        self.counters.ledger_syncs += 1
         self._sync_cap = None
         self._loop.run_in_executor(self._disk, self._ledger.sync).add_done_callback(self._synced)
 

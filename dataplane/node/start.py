@@ -86,15 +86,24 @@ class RunningNode:
         await self.channels.close()
         await self.node.close()
 
+    def abort(self) -> None:
+        """Drop the sessions that a close under way still waits for."""
+        self.server.abort()
+
 
 async def start_node(
-    config: Config, version: str, write: Callable[[str, str], None], stop: Callable[[str], None]
+    config: Config,
+    version: str,
+    write: Callable[[str, str], None],
+    stop: Callable[[str], None],
+    assembled: Callable[[Node], None] = lambda node: None,
 ) -> RunningNode:
-    """Start as `config` says. `write(path, content)` leaves files for the launcher; `stop(reason)` ends the process.
+    """Start as `config` says. `write(path, content)` leaves files for the launcher; `stop(reason)` ends the process;
+    `assembled` is handed the node as soon as it answers requests, which for a joiner is long before the end.
 
     Returns when the node is part of a service. Raises `StartFailed` or `JoinFailed`.
     """
-    return await _Starter(config, version, write, stop).run()
+    return await _Starter(config, version, write, stop).run(assembled)
 
 
 class _Starter:
@@ -116,13 +125,14 @@ class _Starter:
         self._platform = load_platform(VIRTUAL, Path(sys.argv[0]).resolve())
         self._rules = {interface.name: _rules(interface) for interface in config.interfaces}
 
-    async def run(self) -> RunningNode:
+    async def run(self, assembled: Callable[[Node], None]) -> RunningNode:
         self._check_ledger_directory()
         now = datetime.now(UTC)
         self._identity = new_node_identity(self._config.node_certificate, published_hosts(self._config), now)
         self._write(self._config.output_files.node_certificate_file, self._identity.self_signed_certificate)
         await self._listen()
         node = self._assemble()
+        assembled(node)
         self._beats.start()
         running = RunningNode(node, self._server, self._channels, self._beats)
         node.advance(NodeState.INITIALIZED)
