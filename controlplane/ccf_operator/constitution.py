@@ -5,11 +5,16 @@ The files belong to the data plane; they are read as data, for the control plane
 
 from importlib.resources import files
 
-PARTS = ("checks.js", "tables.js", "actions.js", "validate.js", "resolve.js", "apply.js")
+PARTS = (
+    "default/actions.js",
+    "virtual/virtual_attestation_actions.js",
+    "managed/validate.js",
+    "managed/resolve.js",
+    "managed/apply.js",
+)
 _SAMPLE_DIGEST = "@SAMPLE_APP_DIGEST@"
 
 
-def managed_constitution(sample_digest: str | None = None) -> str:
-    """The *managed* constitution. The operator may install the application of this digest, or none (None)."""
-    folder = files("dataplane") / "governance" / "constitutions" / "managed"
-    return "\n".join((folder / part).read_text("utf-8") for part in PARTS).replace(_SAMPLE_DIGEST, sample_digest or "")
+    folder = files("dataplane") / "governance" / "constitutions"
+    return "
+".join((folder / part).read_text("utf-8") for part in PARTS).replace(_SAMPLE_DIGEST, sample_digest or "")

@@ -1,16 +1,15 @@
 """The *managed* constitution: the text a service starts with when its customer brings no other (decisions.md 5).
 
-It lives in `constitutions/managed/*.js`. The one thing that varies is the digest of the sample application that the
-operator may install by itself while the service is still opening.
+The one thing that varies is the digest of the sample application that the operator may install by itself while the
+service is still opening.
 """
 
 import re
 from hashlib import sha256
-from importlib.resources import files
 
+from dataplane.governance.constitution_texts import constitution_text
 from dataplane.kv.tables import dump_json
 
-PARTS = ("checks.js", "tables.js", "actions.js", "validate.js", "resolve.js", "apply.js")
 _PLACEHOLDER = "@SAMPLE_APP_DIGEST@"
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -22,9 +21,7 @@ def managed_constitution(sample_digest: str | None) -> str:
     """
     if sample_digest is not None and not _HEX_DIGEST.fullmatch(sample_digest):
         raise ValueError("the digest of the sample application must be 64 lower-case hexadecimal digits")
-    folder = files(__package__) / "constitutions" / "managed"
-    text = "\n".join((folder / part).read_text("utf-8") for part in PARTS)
-    return text.replace(_PLACEHOLDER, sample_digest or "")
+    return constitution_text("managed").replace(_PLACEHOLDER, sample_digest or "")
 
 
 def bundle_digest(bundle: object) -> str:

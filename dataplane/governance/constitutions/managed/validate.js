@@ -1,4 +1,5 @@
 // Whether a proposal can be put to the vote: {valid, description}, where the description names every fault found.
+// What nobody reads is refused as well, for a voter may think that it has an effect.
 
 export function validate(text) {
   const faults = faultsOf(text);
@@ -25,14 +26,21 @@ function faultOf(action, index) {
   }
   const stray = Object.keys(action).find((field) => field !== "name" && field !== "args");
   if (stray !== undefined) return `${action.name} at position ${index}: unknown field ${stray}`;
-  const known = actions.get(action.name);
-  if (known === undefined) return `${action.name}: no such action`;
+  const definition = actions.get(action.name);
+  if (definition === undefined) return `${action.name}: no such action`;
   try {
-    const args = action.args ?? {};
-    checkArguments(args, known.args);
-    known.check?.(args);
+    checkNames(action.args ?? {}, definition.args);
+    definition.validate(action.args);
   } catch (error) {
     return `${action.name} at position ${index} failed validation: ${error}`;
   }
   return undefined;
+}
+
+// An action that was added without a list of its arguments looks at them itself.
+function checkNames(args, known) {
+  checkType(args, "object", "args");
+  if (known === undefined) return;
+  const unknown = Object.keys(args).find((name) => !Object.hasOwn(known, name));
+  if (unknown !== undefined) throw new Error(`unknown argument ${unknown}`);
 }
