@@ -15,6 +15,7 @@ PARTS = (
 _SAMPLE_DIGEST = "@SAMPLE_APP_DIGEST@"
 
 
+def managed_constitution(sample_digest: str | None = None) -> str:
+    """The *managed* constitution. The operator may install the application of this digest, or none (None)."""
     folder = files("dataplane") / "governance" / "constitutions"
-    return "
-".join((folder / part).read_text("utf-8") for part in PARTS).replace(_SAMPLE_DIGEST, sample_digest or "")
+    return "\n".join((folder / part).read_text("utf-8") for part in PARTS).replace(_SAMPLE_DIGEST, sample_digest or "")

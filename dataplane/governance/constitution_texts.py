@@ -1,7 +1,7 @@
-"""The constitutions offered here, by the names of CCF's samples (node-api.md 4.4, 4.5): texts in `constitutions/*/*.js`.
+"""The constitutions offered here, by the names of CCF's samples (node-api.md 4.4, 4.5).
 
-All share the actions; they differ in who decides. A node's configuration may list the same files, with `actions.js`
-before files that add actions and otherwise in any order.
+Texts below `constitutions/`. All share the actions; they differ in who decides. A node's configuration may list the
+same files, with `actions.js` before files that add actions and otherwise in any order.
 """
 
 from collections.abc import Mapping

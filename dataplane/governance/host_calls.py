@@ -10,6 +10,7 @@ from typing import Protocol
 
 from cryptography import x509
 
+from dataplane.attestation.snp_tcb import tcb_policy
 from dataplane.crypto.certs import (
     endorse_node_csr,
     load_certificate,
@@ -22,8 +23,9 @@ from dataplane.governance import jwt
 from dataplane.governance.rekey import rekey
 from dataplane.governance.service import OpeningRefused, is_open, open_service, service_info
 from dataplane.governance.shares import LatestSecret, issue_shares
+from dataplane.js.bundle import check_bundle
 from dataplane.js.host import Access, Natives
-from dataplane.js.interpreter import JsError, Limits, compile_modules, exported_arity
+from dataplane.js.interpreter import DEFAULT_LIMITS, JsError, Limits, compile_modules, exported_arity
 from dataplane.js.quickjs import ENGINE_VERSION
 from dataplane.kv.tables import (
     JS_RUNTIME_OPTIONS,
@@ -36,11 +38,8 @@ from dataplane.kv.tables import (
 from dataplane.kv.tx import Tx
 
 CONSTITUTION_MODULE = "constitution"
-_NOT_SERVED_YET = (
-    "node.triggerACMERefresh",
-    "tcbHexToPolicy",
-)
-"""Functions that constitutions of the original call; an action that does so fails, and says why."""
+_NOT_SERVED = ("node.triggerACMERefresh",)
+"""Functions that constitutions of older releases call; an action that does so fails, and says why."""
 _PARAMETERS: Mapping[str, range] = {"validate": range(1, 2), "resolve": range(3, 5), "apply": range(2, 3)}
 
 
@@ -81,11 +80,13 @@ def natives(tx: Tx, ops: ServiceOps, access: Access) -> Natives:
     """The functions below `ccf` for a governance script: those that change something only for `apply`."""
     limits = governance_limits(tx)
     reading: dict[str, Callable[..., object]] = {
-        "gov.validateConstitution": lambda text: check_constitution(text, limits),
+        "gov.checkBundle": lambda bundle: _check_bundle(bundle, limits),
+        "gov.validateConstitution": lambda text: validate_constitution(text, limits),
+        "tcbHexToPolicy": tcb_policy,
     }
     if access is not Access.GOV_READ_WRITE:
         return reading
-    refused = {name: _not_served(name) for name in _NOT_SERVED_YET}
+    refused = {name: _not_served(name) for name in _NOT_SERVED}
     return {
         **reading,
         **refused,
@@ -107,6 +108,12 @@ def governance_limits(tx: Tx) -> Limits:
     options = get_json(tx, JS_RUNTIME_OPTIONS) or {}
     names = ("max_heap_bytes", "max_stack_bytes", "max_execution_time_ms")
     return Limits(**{name: int(options[name]) for name in names if name in options}).at_least_default()
+
+
+def validate_constitution(text: object, limits: Limits = DEFAULT_LIMITS) -> bool:
+    """`ccf.gov.validateConstitution`: true, or the exception of `check_constitution`."""
+    check_constitution(text, limits)
+    return True
 
 
 def check_constitution(text: object, limits: Limits) -> None:
@@ -131,7 +138,7 @@ def check_constitution(text: object, limits: Limits) -> None:
 
 def _not_served(name: str) -> Callable[..., object]:
     def refuse(*_: object) -> object:
-        raise RpcError(501, "NotImplemented", f"ccf.{name} is not served yet")
+        raise RpcError(501, "NotImplemented", f"ccf.{name} is not served")
 
     return refuse
 
@@ -173,6 +180,12 @@ def _service_certificate(tx: Tx, ops: ServiceOps, valid_from: str, days: int) ->
     subject = x509.Name(reversed(rdns)).rfc4514_string()  # parts in the order written; RFC 4514 text is last to first
     start = parse_valid_from(valid_from)
     return self_signed_service_certificate(ops.service_key, subject, ops.new_serial(), start, days)
+
+
+def _check_bundle(bundle: object, limits: Limits) -> bool:
+    """`ccf.gov.checkBundle`, ours alone: true, or every fault of an application bundle as an exception."""
+    check_bundle(bundle, limits)
+    return True
 
 
 def _refresh_bytecode(tx: Tx, limits: Limits) -> None:

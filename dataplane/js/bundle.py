@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dataplane.js.interpreter import JsError, compile_modules
+from dataplane.js.interpreter import DEFAULT_LIMITS, JsError, Limits, compile_modules
 
 VERBS = ("GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS")
 MODES = ("readwrite", "readonly", "historical")
@@ -66,9 +66,12 @@ class EndpointSpec:
         )
 
 
-def check_bundle(bundle: object) -> None:
-    """Check shape, references and syntax of a bundle; raises `InvalidBundle` with every problem found."""
-    problems = list(_bundle_problems(bundle))
+def check_bundle(bundle: object, limits: Limits = DEFAULT_LIMITS) -> None:
+    """Check shape, references and syntax of a bundle; raises `InvalidBundle` with every problem found.
+
+    `limits` are those of compiling it.
+    """
+    problems = list(_bundle_problems(bundle, limits))
     if problems:
         raise InvalidBundle(problems)
 
@@ -99,7 +102,7 @@ def _choice_problems(value: Mapping[str, object], name: str, choices: tuple[str,
         yield f"{name} must be one of {', '.join(choices)}"
 
 
-def _bundle_problems(bundle: object) -> Iterator[str]:
+def _bundle_problems(bundle: object, limits: Limits) -> Iterator[str]:
     if not isinstance(bundle, dict):
         yield "the bundle must be an object"
         return
@@ -113,7 +116,7 @@ def _bundle_problems(bundle: object) -> Iterator[str]:
     for path, verbs in endpoints.items():
         for problem in _path_problems(path, verbs, modules):
             yield f"endpoint {path}: {problem}"
-    yield from _syntax_problems(modules)
+    yield from _syntax_problems(modules, limits)
 
 
 def _module_problems(value: object, modules: dict[str, str]) -> Iterator[str]:
@@ -150,8 +153,8 @@ def _reference_problems(endpoint: Mapping[str, Any], modules: Mapping[str, str])
         yield f"module {name} is not in the bundle"
 
 
-def _syntax_problems(modules: Mapping[str, str]) -> Iterator[str]:
+def _syntax_problems(modules: Mapping[str, str], limits: Limits) -> Iterator[str]:
     try:
-        compile_modules(modules)
+        compile_modules(modules, limits)
     except JsError as error:
         yield error.reason

@@ -11,7 +11,7 @@ from dataplane.kv.tx import Tx
 from dataplane.ledger.secrets import LedgerSecrets
 from dataplane.node.identity import ServiceIdentity, new_serial
 
-_LEVELS = {"info": logging.INFO, "warn": logging.INFO, "error": logging.WARNING}
+_LEVELS = {"info": logging.INFO, "warn": logging.WARNING, "error": logging.WARNING}
 _log = logging.getLogger("js")
 
 

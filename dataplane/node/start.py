@@ -33,6 +33,7 @@ from dataplane.consensus.log import Entry
 from dataplane.consensus.raft import Raft, Settings
 from dataplane.crypto.certs import endorse_node_csr, is_issued_by, load_certificate
 from dataplane.crypto.keys import load_private_key, public_pem
+from dataplane.governance.host_calls import validate_constitution
 from dataplane.governance.members import NewMember
 from dataplane.governance.nodes import NodeDescription, NodeStatus, find_node
 from dataplane.governance.service import Genesis, write_genesis
@@ -205,7 +206,12 @@ class _Starter:
             open_secrets=self._identity.open_secrets,
         )
         history = History(self._replica, self._ledger)
-        app = JsApp(RouteTable, console=self._ops.log, log_metrics=logging.getLogger("js").info)
+        app = JsApp(
+            RouteTable,
+            console=self._ops.log,
+            log_metrics=logging.getLogger("js").info,
+            natives={"gov.validateConstitution": validate_constitution},
+        )
         declared = {
             "node": node_api.endpoints(node, join_endpoint(node, self._ops)),
             "gov": gov.endpoints(self._ops),

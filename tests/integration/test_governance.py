@@ -136,12 +136,16 @@ def test_a_round_trip_through_backups_and_what_the_ledger_keeps(three: Service) 
     other = members[1].propose([{"name": "remove_user", "args": {"user_id": "a" * 64}}])
     assert members[1].withdraw(other["proposalId"])["proposalState"] == "Withdrawn"
     broken = {"metadata": {"endpoints": {}}, "modules": [{"name": "a.js", "module": "export function ("}]}
-    bad_app = members[0].propose([{"name": "set_js_app", "args": {"bundle": broken}}])
-    members[0].accept(bad_app["proposalId"])
     with pytest.raises(ServiceError) as caught:
-        members[1].accept(bad_app["proposalId"])
-    assert caught.value.message.startswith("Failed to apply(): Error: Failed to compile module 'a.js'")
-    assert session.get_json(f"/gov/members/proposals/{bad_app['proposalId']}?{API}")["ballotCount"] == 1
+        members[0].propose([{"name": "set_js_app", "args": {"bundle": broken}}])
+    assert (caught.value.status, caught.value.code) == (400, "ProposalFailedToValidate")
+    assert "Failed to compile module 'a.js'" in caught.value.message
+    too_high = members[0].propose([{"name": "set_recovery_threshold", "args": {"recovery_threshold": 50}}])
+    members[0].accept(too_high["proposalId"])
+    with pytest.raises(ServiceError) as caught:
+        members[1].accept(too_high["proposalId"])
+    assert caught.value.message.startswith("Failed to apply(): Error: 3 active recovery participants are fewer")
+    assert session.get_json(f"/gov/members/proposals/{too_high['proposalId']}?{API}")["ballotCount"] == 1
 
     newest = three.session(user="user0").request("POST", "/app/log/private?id=1", body=SECRET)
     assert newest.txid is not None
@@ -151,7 +155,7 @@ def test_a_round_trip_through_backups_and_what_the_ledger_keeps(three: Service) 
         listed = current.get_json(f"/gov/members/proposals?{API}")["value"]
         assert {row["proposalId"]: row["proposalState"] for row in listed} == {
             other["proposalId"]: "Withdrawn",  # leaving Open, it took the accepted one out of the table
-            bad_app["proposalId"]: "Open",
+            too_high["proposalId"]: "Open",
         }
         assert len(current.get_json(f"/gov/service/users?{API}")["value"]) == 2
     ledger = three.primary().ledger

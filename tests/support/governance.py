@@ -88,12 +88,19 @@ class Party:
 
 
 @cache
-def party(name: str, *, encryption: bool = True, operator: bool = False, role: RecoveryRole | None = None) -> Party:
-    """The same party for the same arguments, since RSA keys are slow to make."""
+def _party(name: str, encryption: bool, role: RecoveryRole | None, data_json: str) -> Party:
     key = ec.generate_private_key(ec.SECP384R1())
     cert = self_signed_client_certificate(key, f"CN={name}", 1, NOW - timedelta(days=1), 365)
-    data = {"is_operator": True} if operator else {"name": name}
-    return Party(name, key, cert, rsa.generate_private_key(65537, 2048) if encryption else None, data, role)
+    encryption_key = rsa.generate_private_key(65537, 2048) if encryption else None
+    return Party(name, key, cert, encryption_key, json.loads(data_json), role)
+
+
+def party(
+    name: str, *, encryption: bool = True, operator: bool = False, role: RecoveryRole | None = None, data: object = None
+) -> Party:
+    """The same party for the same arguments, since RSA keys are slow to make."""
+    data = data or ({"is_operator": True} if operator else {"name": name})
+    return _party(name, encryption, role, json.dumps(data))
 
 
 OPERATOR = party("operator", encryption=False, operator=True)
@@ -342,7 +349,7 @@ class World:
         return {name: tx.items(name) for name in sorted(self.written)}
 
 
-def action(name: str, **args: object) -> dict[str, object]:
+def action(name: str, /, **args: object) -> dict[str, object]:
     """One action of a proposal."""
     return {"name": name, "args": args} if args else {"name": name}
 

@@ -526,16 +526,30 @@ def test_bytecode_can_be_made_later(world: World) -> None:
     assert world.raw(MODULES_QUICKJS_BYTECODE, "/app.js")
 
 
-def test_an_app_with_a_syntax_error_fails_as_a_whole(world: World) -> None:
+def test_an_app_with_a_syntax_error_is_never_voted_on(steady: World) -> None:
     broken = BUNDLE | {"modules": [*BUNDLE["modules"], {"name": "bad.js", "module": "export function ("}]}
-    message = failed(world, action("set_js_app", bundle=broken))
-    assert "bad.js" in message
-    assert world.raw(MODULES, "/app.js") is None
+    for cached in (False, True):
+        message = invalid(steady, action("set_js_app", bundle=broken, disable_bytecode_cache=cached))
+        assert "Failed to compile module 'bad.js'" in message
 
 
-def test_an_app_that_imports_what_is_not_there_fails(world: World) -> None:
+def test_an_app_that_imports_what_is_not_there_is_never_voted_on(steady: World) -> None:
     missing = BUNDLE | {"modules": [BUNDLE["modules"][0]]}
-    assert "lib/x.js" in failed(world, action("set_js_app", bundle=missing))
+    assert "lib/x.js" in invalid(steady, action("set_js_app", bundle=missing))
+
+
+def test_an_app_that_became_wrong_since_fails_as_a_whole(world: World) -> None:
+    """The bytecode is made of what the tables hold when the proposal is applied."""
+    proposal_id = world.propose(ALICE, action("refresh_js_app_bytecode_cache")).body["proposalId"]
+    world.vote(ALICE, proposal_id)
+    tx = world.store.begin()
+    tx.put(MODULES, b"/bad.js", b"export function (")
+    world.commit(tx)
+    before = world.snapshot()
+    answer = world.vote(BOB, proposal_id)
+    assert (answer.status, answer.code) == (500, "InternalError")
+    assert answer.message.startswith("Failed to apply(): Error: Failed to compile module 'bad.js'")
+    assert world.snapshot() == before
 
 
 def test_remove_js_app(world: World) -> None:
@@ -571,6 +585,9 @@ def _with_endpoint(**changes: object) -> dict[str, object]:
         (_with_endpoint(redirection_strategy="to_moon"), "redirection_strategy must be one of"),
         (_with_endpoint(authn_policies=...), "authn_policies must be of type array"),
         (_with_endpoint(authn_policies="user_cert"), "authn_policies must be of type array"),
+        (_with_endpoint(authn_policies=["user_cert", 1]), "authn_policies[1] must be of type object"),
+        (_with_endpoint(authn_policies=[{"all_of": "jwt"}]), "authn_policies[0].all_of must be of type array"),
+        (_with_endpoint(authn_policies=[{"all_of": [1]}]), "authn_policies[0].all_of[0] must be of type string"),
         (_with_endpoint(js_module="other.js"), "js_module other.js is not in the bundle"),
         (_with_endpoint(js_function=""), "js_function must be not empty"),
         (_with_endpoint(js_function=...), "js_function must be of type string"),

@@ -194,6 +194,23 @@ FORBIDDEN = [
     action("remove_virtual_measurement", measurement=MEASUREMENT),
     action("add_virtual_host_data", host_data="ee" * 32),
     action("remove_virtual_host_data", host_data=HOST_DATA),
+    action("set_ca_cert_bundle", name="any", cert_bundle=DAVE.cert_pem),
+    action("remove_ca_cert_bundle", name="any"),
+    action("set_jwt_issuer", issuer="https://issuer"),
+    action("set_jwt_public_signing_keys", issuer="https://issuer", jwks={"keys": []}),
+    action("remove_jwt_issuer", issuer="https://issuer"),
+    action("add_node_code", code_id="ab"),
+    action("remove_node_code", code_id="ab"),
+    action("add_snp_measurement", measurement="ab"),
+    action("remove_snp_measurement", measurement="ab"),
+    action("add_snp_host_data", host_data=HEX, security_policy=""),
+    action("remove_snp_host_data", host_data=HEX),
+    action("add_snp_uvm_endorsement", did="did:x509:0", feed="feed", svn="1"),
+    action("remove_snp_uvm_endorsement", did="did:x509:0", feed="feed"),
+    action("set_snp_minimum_tcb_version", cpuid="00a00f11",
+           tcb_version={"boot_loader": 0, "tee": 0, "snp": 0, "microcode": 0}),
+    action("set_snp_minimum_tcb_version_hex", cpuid="00a00f11", tcb_version="d315000000000004"),
+    action("remove_snp_minimum_tcb_version", cpuid="00a00f11"),
 ]  # fmt: skip
 
 

@@ -248,13 +248,13 @@ function hasEncryptionKey(memberId) {
   return hasKey("members.encryption_public_keys", memberId);
 }
 
-function isRecoveryMember(memberId, info, role) {
+function takesPartInRecovery(memberId, info, role) {
   if (info.status !== "Active" || !hasEncryptionKey(memberId)) return false;
   return (info.recovery_role ?? "Participant") === role;
 }
 
 function countRecoveryMembers(members, role) {
-  return members.filter(([memberId, info]) => isRecoveryMember(memberId, info, role)).length;
+  return members.filter(([memberId, info]) => takesPartInRecovery(memberId, info, role)).length;
 }
 
 function sharesCanBeMade(participants, owners, threshold) {
@@ -408,7 +408,7 @@ const definitions = {
     apply({ member_id }) {
       const info = readJson("members.info", member_id);
       if (info === undefined) return;
-      const heldShare = RECOVERY_ROLES.slice(1).some((role) => isRecoveryMember(member_id, info, role));
+      const heldShare = RECOVERY_ROLES.slice(1).some((role) => takesPartInRecovery(member_id, info, role));
       if (heldShare) checkRecoveryWithout(member_id);
       for (const name of ["certs", "encryption_public_keys", "info", "acks"]) {
         removeKey(`members.${name}`, member_id);
