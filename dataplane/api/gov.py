@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import cast
 
 from dataplane.api.gov_jwt import jwt_endpoints
+from dataplane.api.gov_recovery import recovery_endpoints
 from dataplane.api.gov_request import hex_id, versioned
 from dataplane.api.gov_service import service_endpoints
 from dataplane.apps.endpoint import Context, Endpoint, Identity, Mode, Response, json_response, text_response
@@ -28,7 +29,7 @@ from dataplane.governance.host_calls import ServiceOps
 from dataplane.governance.members import acknowledge, find_member, state_digest, update_state_digest
 from dataplane.governance.proposals import Proposal, Signed
 from dataplane.governance.service import is_open
-from dataplane.governance.shares import TooFewHolders, encrypted_share, issue_shares
+from dataplane.governance.shares import TooFewHolders, issue_shares
 from dataplane.txid import MemberId
 
 CREATED_AT = "ccf.gov.msg.created_at"
@@ -63,7 +64,7 @@ def endpoints(ops: ServiceOps) -> list[Endpoint]:
         write(f"{_ONE}:withdraw", "withdrawal", _withdraw, any_member=False),
         read(_BALLOT, _get_ballot),
         write(f"{_BALLOT}:submit", "ballot", _submit_ballot, any_member=False),
-        read("/recovery/encrypted-shares/{memberId}", _encrypted_share),
+        *recovery_endpoints(ops),
         *service_endpoints(),
         *jwt_endpoints(),
     ]
@@ -148,14 +149,6 @@ def _submit_ballot(context: Context, ops: ServiceOps) -> Response:
     ballot = _text_field(signed, "ballot")
     proposal = proposals.submit_ballot(context.tx, script_of(context.tx, ops), proposal_id, signed, ballot)
     return json_response(_described(proposal))
-
-
-def _encrypted_share(context: Context) -> Response:
-    member_id = hex_id(context, "memberId")
-    share = encrypted_share(context.tx, member_id)
-    if share is None:
-        raise ResourceNotFound(f"Recovery share not found for member {member_id}.")
-    return json_response({"memberId": member_id, "encryptedShare": share})
 
 
 def _described(proposal: Proposal) -> dict[str, object]:

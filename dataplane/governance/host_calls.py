@@ -20,9 +20,10 @@ from dataplane.crypto.certs import (
 from dataplane.crypto.keys import PrivateKey
 from dataplane.errors import RpcError
 from dataplane.governance import jwt
+from dataplane.governance.recovery import SecretHistory, await_shares
 from dataplane.governance.rekey import rekey
-from dataplane.governance.service import OpeningRefused, is_open, open_service, service_info
-from dataplane.governance.shares import LatestSecret, issue_shares
+from dataplane.governance.service import OpeningRefused, ServiceStatus, is_open, open_service, service_info
+from dataplane.governance.shares import LatestSecret, SharesNotPossible, issue_shares
 from dataplane.js.bundle import check_bundle
 from dataplane.js.host import Access, Natives
 from dataplane.js.interpreter import DEFAULT_LIMITS, JsError, Limits, compile_modules, exported_arity
@@ -52,6 +53,12 @@ class ServiceOps(Protocol):
 
     def latest_ledger_secret(self) -> LatestSecret:
         """The ledger secret that new transactions are encrypted with."""
+
+    def secret_history(self) -> SecretHistory:
+        """The writes of the table of historical ledger secrets, as far as this node's ledger goes back."""
+
+    def unseal(self) -> Callable[[int], bytes | None] | None:
+        """The sealed ledger secret of a version, None without one; None where this node was told to unseal nothing."""
 
     def now(self) -> datetime:
         """The present time, UTC."""
@@ -91,7 +98,7 @@ def natives(tx: Tx, ops: ServiceOps, access: Access) -> Natives:
         **reading,
         **refused,
         **jwt.natives(tx),
-        "node.transitionServiceToOpen": lambda previous, following: _open(tx, ops, following),
+        "node.transitionServiceToOpen": lambda previous, following: _open(tx, ops, previous, following),
         "node.triggerLedgerRekey": lambda: rekey(tx, ops.latest_ledger_secret(), ops.draw),
         "node.triggerRecoverySharesRefresh": lambda: _refresh_shares(tx, ops),
         "node.triggerLedgerChunk": lambda: ops.request_chunk(tx),
@@ -153,15 +160,31 @@ def _expected(allowed: range) -> str:
     return f"between {allowed[0]} and {allowed[-1]} args"
 
 
-def _open(tx: Tx, ops: ServiceOps, following: bytes) -> None:
+def _open(tx: Tx, ops: ServiceOps, previous: bytes | None, following: bytes) -> None:
+    """Refusals also go to the log, where operators look for them (node-api.md 6.1)."""
+    try:
+        _transition(tx, ops, None if previous is None else _text(previous), _text(following))
+    except (OpeningRefused, SharesNotPossible) as error:
+        ops.log("error", f"Unable to open service: {error}")
+        raise type(error)(f"Unable to open service: {error}") from error
+
+
+def _transition(tx: Tx, ops: ServiceOps, previous: str | None, following: str) -> None:
+    if service_info(tx)["status"] == ServiceStatus.RECOVERING:
+        await_shares(tx, previous, following, history=ops.secret_history(), unsealed=ops.unseal())
+        return
     open_service(
         tx,
-        following.decode("utf-8", "replace"),
+        following,
         service_key=ops.service_key,
         ledger_secret=ops.latest_ledger_secret().key,
         draw=ops.draw,
         now=ops.now(),
     )
+
+
+def _text(identity: bytes) -> str:
+    return identity.decode("utf-8", "replace")
 
 
 def _refresh_shares(tx: Tx, ops: ServiceOps) -> None:

@@ -114,7 +114,7 @@ def open_service(
     if next_identity != info["cert"]:
         raise OpeningRefused("Service identity does not match: next_service_identity is not this service's certificate")
     if ServiceStatus.OPEN not in TRANSITIONS[status]:
-        raise OpeningRefused(f"a service that is {status} cannot be opened by this node")
+        raise OpeningRefused(f"a service that is {status} is not opened at once")
     issue_shares(tx, ledger_secret, draw)
     put_json(tx, HISTORICAL_ENCRYPTED_LEDGER_SECRET, historical_secret(next_version=_FIRST_SECRET_VERSION))
     created = TxID.parse(info["current_service_create_txid"])

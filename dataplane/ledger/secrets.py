@@ -212,30 +212,36 @@ def unwrap(wrapped: bytes, secret: Sequence[int]) -> bytes:
     return open_blob(wrapping_key(secret), wrapped)
 
 
-def unwind(latest: bytes, history: Sequence[tuple[int, Mapping[str, Any]]]) -> dict[int, bytes]:
-    """All secrets, by first seqno, from the latest one and the writes of the historical table.
+def unwind(latest: bytes, history: Sequence[tuple[int, Mapping[str, Any]]]) -> list[SharedSecret]:
+    """All secrets, ascending, from the latest one and the writes of the historical table.
 
     `history` holds (seqno, value) ascending, up to the write that was current when `latest` was shared. From each write
     the walk goes to the one that introduced the secret it holds, so that a write made twice does no harm. Raises
     `DecryptionFailed` or `MalformedSecret` where the chain breaks.
     """
-    introduced = {value.get("next_version", seqno + 1): (seqno, value) for seqno, value in history}
+    introduced = {version_introduced(seqno, value): (seqno, value) for seqno, value in history}
     if not introduced:
-        return {1: latest}
+        return [SharedSecret(1, latest)]
     version = max(introduced)
-    secrets = {version: latest}
+    secrets = [SharedSecret(version, latest, introduced[version][0])]
     while version in introduced:
         seqno, value = introduced.pop(version)
         previous = value.get("previous_ledger_secret")
         if previous is None:
             break
         try:
-            key = open_blob(secrets[version], b64decode(previous["encrypted_data"], validate=True))
+            key = open_blob(secrets[-1].key, b64decode(previous["encrypted_data"], validate=True))
             version = previous["version"]
         except (KeyError, TypeError, Base64Error) as error:
             raise MalformedSecret(f"the secret written at {seqno} cannot be read: {error}") from error
-        secrets[version] = key
-    return secrets
+        stored = introduced[version][0] if version in introduced else previous.get("previous_secret_stored_version")
+        secrets.append(SharedSecret(version, key, stored))
+    return secrets[::-1]
+
+
+def version_introduced(seqno: int, value: Mapping[str, Any]) -> int:
+    """First seqno of the secret that came into use with the historical table's write at `seqno`."""
+    return int(value.get("next_version") or seqno + 1)
 
 
 def evidence_digest(evidence: str) -> bytes:

@@ -2,10 +2,12 @@
 
 import logging
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from dataplane.crypto.keys import PrivateKey
 from dataplane.errors import RpcError
+from dataplane.governance.recovery import SecretHistory
 from dataplane.governance.shares import LatestSecret
 from dataplane.kv.tx import Tx
 from dataplane.ledger.secrets import LedgerSecrets
@@ -21,6 +23,8 @@ class NodeServiceOps:
     def __init__(self, ledger_secrets: LedgerSecrets) -> None:
         self._ledger_secrets = ledger_secrets
         self.service: ServiceIdentity | None = None
+        self.read_secret_history: Callable[[], SecretHistory] = tuple
+        self.unseal_version: Callable[[int], bytes | None] | None = None
         self._chunk_wanted_by: Tx | None = None
 
     @property
@@ -31,6 +35,12 @@ class NodeServiceOps:
     def latest_ledger_secret(self) -> LatestSecret:
         *_, (version, key) = self._ledger_secrets
         return LatestSecret(version, key)
+
+    def secret_history(self) -> SecretHistory:
+        return self.read_secret_history()
+
+    def unseal(self) -> Callable[[int], bytes | None] | None:
+        return self.unseal_version
 
     def now(self) -> datetime:
         return datetime.now(UTC)

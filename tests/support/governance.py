@@ -6,7 +6,7 @@ discard otherwise. `World.sign` makes the signature transactions that members ac
 
 import json
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -38,7 +38,7 @@ from dataplane.governance.nodes import NodeDescription, NodeStatus, add_node
 from dataplane.governance.service import Genesis, write_genesis
 from dataplane.governance.shares import LatestSecret
 from dataplane.kv.store import Store
-from dataplane.kv.tables import SIGNATURES, dump_json, put_json
+from dataplane.kv.tables import HISTORICAL_ENCRYPTED_LEDGER_SECRET, SIGNATURES, UNIT_KEY, dump_json, put_json
 from dataplane.kv.tx import Tx
 from dataplane.txid import TxID, TxStatus
 
@@ -147,6 +147,14 @@ class Ops:
     requested: list[str] = field(default_factory=list)
     console: list[tuple[str, str]] = field(default_factory=list)
     service_key: ec.EllipticCurvePrivateKey = field(default_factory=service_key)
+    history: list[tuple[int, Any]] = field(default_factory=list)
+    sealed: dict[int, bytes] | None = None
+
+    def secret_history(self) -> list[tuple[int, Any]]:
+        return self.history
+
+    def unseal(self) -> Callable[[int], bytes | None] | None:
+        return None if self.sealed is None else self.sealed.get
 
     def latest_ledger_secret(self) -> LatestSecret:
         return self.secret
@@ -255,6 +263,9 @@ class World:
     def commit(self, tx: Tx) -> int:
         self.written.update(tx.writes)
         self.store.commit(tx, self.store.version + 1)
+        value = tx.writes.get(HISTORICAL_ENCRYPTED_LEDGER_SECRET, {}).get(UNIT_KEY)
+        if value is not None:
+            self.ops.history.append((self.store.version, json.loads(value)))
         return self.store.version
 
     def sign(self) -> None:
@@ -295,7 +306,8 @@ class World:
         except CcfError as error:
             fault = {"error": {"code": error.code, "message": error.message}}
             response = Response(error.status, dump_json(fault), {"content-type": "application/json"})
-        if 200 <= response.status < 300 and tx.writes:
+        applies = 200 <= response.status < 300 if response.apply_writes is None else response.apply_writes
+        if applies and tx.writes:
             self.commit(tx)
         return Answer(response)
 

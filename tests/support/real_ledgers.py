@@ -42,7 +42,7 @@ def unwrap_secrets(frames: list[bytes], common: Path) -> LedgerSecrets:
     secret = combine([decode_share(share) for share in _decrypted_shares(shares, common)], threshold)
     latest = unwrap(b64decode(shares["wrapped_latest_ledger_secret"]), secret)
     history = [row for row in _writes(entries, HISTORICAL_ENCRYPTED_LEDGER_SECRET) if row[0] <= shares_seqno]
-    return LedgerSecrets(unwind(latest, history))
+    return LedgerSecrets({secret.version or 1: secret.key for secret in unwind(latest, history)})
 
 
 def _is_current_form(shares: dict[str, Any], common: Path) -> bool:

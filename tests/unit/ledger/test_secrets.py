@@ -152,10 +152,15 @@ def history() -> list[tuple[int, dict[str, object]]]:
 
 def test_unwinding_the_chain() -> None:
     assert history()[0][1] == {"next_version": 1}
-    assert unwind(THIRD, history()) == {1: FIRST, 21: SECOND, 40: THIRD}
-    assert unwind(SECOND, history()[:2]) == {1: FIRST, 21: SECOND}
-    assert unwind(FIRST, history()[:1]) == {1: FIRST}
-    assert unwind(FIRST, []) == {1: FIRST}
+    assert unwind(THIRD, history()) == [
+        SharedSecret(1, FIRST, 5),
+        SharedSecret(21, SECOND, 20),
+        SharedSecret(40, THIRD, 45),
+    ]
+    assert unwind(SECOND, history()[:2]) == [SharedSecret(1, FIRST, 5), SharedSecret(21, SECOND, 20)]
+    assert unwind(THIRD, history()[2:]) == [SharedSecret(21, SECOND, 20), SharedSecret(40, THIRD, 45)]
+    assert unwind(FIRST, history()[:1]) == [SharedSecret(1, FIRST, 5)]
+    assert unwind(FIRST, []) == [SharedSecret(1, FIRST)]
 
 
 def test_a_broken_chain() -> None:
