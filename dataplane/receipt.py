@@ -22,15 +22,28 @@ from dataplane.crypto.certs import (
 from dataplane.crypto.keys import key_id, verify_digest
 from dataplane.kv.writeset import WriteSet
 from dataplane.ledger.entry import DecodedEntry, leaf_of
+from dataplane.ledger.proven import LeafComponents, ProvenEntry
 from dataplane.ledger.secrets import LedgerSecretCipher, evidence_digest, txid_of_evidence
 from dataplane.ledger.signatures import InvalidSignatureTx, NodeSignature, node_signature, tree_bytes_of
 from dataplane.merkle.proof import Step, fold
 from dataplane.merkle.tree import MerkleTree
 from dataplane.txid import NodeId, TxID
 
+__all__ = [
+    "InvalidReceipt",
+    "LeafComponents",
+    "VerifiedReceipt",
+    "build_receipt",
+    "build_signature_receipt",
+    "receipt_from_entries",
+    "receipt_of",
+    "verify_receipt",
+]
+
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_EVIDENCE = re.compile(r"ce:[1-9][0-9]{0,18}\.[1-9][0-9]{0,18}:[0-9a-f]{64}", re.ASCII)
-_MAX_STEPS = 64
+EVIDENCE = re.compile(r"ce:[1-9][0-9]{0,18}\.[1-9][0-9]{0,18}:[0-9a-f]{64}", re.ASCII)
+MAX_STEPS = 64
+_DIGEST_SIZE = 32
 
 
 class InvalidReceipt(ValueError):
@@ -44,25 +57,17 @@ class NotEndorsed(InvalidReceipt):
 
 
 @dataclass(frozen=True, slots=True)
-class LeafComponents:
-    """What the leaf of a transaction is hashed from. Digests have 32 bytes."""
-
-    write_set_digest: bytes
-    commit_evidence: str
-    claims_digest: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class VerifiedReceipt:
-    """What a receipt proves: `claims_digest` belongs to `txid` in the ledger whose `root` the node signed.
+    """What a receipt proves: `claims_digest` belongs to `txid` in the ledger whose `root` was signed.
 
-    For a signature transaction only the root is proven: `txid` and `claims_digest` are None.
+    Of a signature transaction only the root is proven: `txid` and `claims_digest` are None. `node_id` names the node
+    that signed, None where the service itself did (COSE).
     """
 
     txid: TxID | None
     claims_digest: bytes | None
     root: bytes
-    node_id: NodeId
+    node_id: NodeId | None
 
 
 def build_receipt(
@@ -70,21 +75,32 @@ def build_receipt(
 ) -> dict[str, Any]:
     """The JSON receipt of a transaction; `signature` is the first one after it, `path` leads to that one's root.
 
-    `service_endorsements`: PEM, needed when the signing node belongs to an earlier identity of the service.
-    Raises `InvalidSignatureTx` when the signature carries no certificate.
+    `service_endorsements`: PEM, needed when the signing node belongs to an earlier identity of the service. An entry
+    without commit evidence has a bare `leaf`; a signature without certificate (both CCF 1.x) gives none in the receipt,
+    and whoever verifies it must know the node's.
     """
     receipt = _signed_part(signature, path, service_endorsements)
-    receipt["leaf_components"] = {
-        "claims_digest": components.claims_digest.hex(),
-        "commit_evidence": components.commit_evidence,
-        "write_set_digest": components.write_set_digest.hex(),
-    }
-    return receipt
+    if components.commit_evidence is None:
+        return receipt | {"leaf": components.write_set_digest.hex()}
+    parts = {"commit_evidence": components.commit_evidence, "write_set_digest": components.write_set_digest.hex()}
+    if components.claims_digest is not None:
+        parts["claims_digest"] = components.claims_digest.hex()
+    return receipt | {"leaf_components": parts}
 
 
 def build_signature_receipt(signature: NodeSignature, service_endorsements: Sequence[str] = ()) -> dict[str, Any]:
     """The JSON receipt of a signature transaction: the root it signed, and no path."""
     return _signed_part(signature, (), service_endorsements) | {"leaf": signature.root.hex()}
+
+
+def receipt_of(entry: ProvenEntry, service_endorsements: Sequence[str] = ()) -> dict[str, Any]:
+    """The JSON receipt of a proven entry; raises `InvalidSignatureTx` where no node signed."""
+    signature = entry.cover.node
+    if signature is None:
+        raise InvalidSignatureTx("a transaction signed with COSE alone has no JSON receipt")
+    if entry.path is None:
+        return build_signature_receipt(signature, service_endorsements)
+    return build_receipt(entry.components, entry.path, signature, service_endorsements)
 
 
 def receipt_from_entries(
@@ -102,21 +118,25 @@ def receipt_from_entries(
         path = tree.path(entry.txid.seqno, signature.txid.seqno)
     except IndexError as error:
         raise InvalidSignatureTx(f"the tree of {signature.txid} does not cover {entry.txid}") from error
-    components = LeafComponents(
-        entry.write_set_digest, secret.evidence(str(entry.txid)), entry.claims_digest or bytes(32)
-    )
+    evidence = None if entry.commit_evidence_digest is None else secret.evidence(str(entry.txid))
+    components = LeafComponents(entry.write_set_digest, evidence, entry.claims_digest)
     return build_receipt(components, path, signature, endorsements)
 
 
 def verify_receipt(
-    receipt: Mapping[str, Any], service_cert_pem: str, claims_digest: bytes | None = None
+    receipt: Mapping[str, Any],
+    service_cert_pem: str,
+    claims_digest: bytes | None = None,
+    *,
+    write_set_digest: bytes | None = None,
 ) -> VerifiedReceipt:
     """Check a JSON receipt against the certificate of the service; raises `InvalidReceipt`.
 
-    `claims_digest`, when given, must be the one in the receipt. Validity periods are not looked at: a receipt outlives
-    the certificates of its time.
+    `claims_digest`, when given, must be the one in the receipt, or takes its place where the application left it out
+    (drop-in.md 4.1). A receipt of CCF 1.x has a bare leaf, which proves nothing but `write_set_digest`, so that must be
+    given. Validity periods are not looked at: a receipt outlives the certificates of its time.
     """
-    components, leaf = _leaf(receipt)
+    components, leaf = _leaf(receipt, claims_digest, write_set_digest)
     if claims_digest is not None and (components is None or components.claims_digest != claims_digest):
         raise InvalidReceipt("the claims digest is not the expected one")
     root = fold(leaf, _path(receipt))
@@ -124,47 +144,63 @@ def verify_receipt(
     _check_signature(receipt, certificate, root)
     _check_endorsement(receipt, certificate, service_cert_pem)
     node_id = _check_node_id(receipt, certificate)
-    if components is None:
+    if components is None or components.commit_evidence is None:
         return VerifiedReceipt(None, None, root, node_id)
-    return VerifiedReceipt(txid_of_evidence(components.commit_evidence), components.claims_digest, root, node_id)
+    claims = components.claims_digest or bytes(_DIGEST_SIZE)
+    return VerifiedReceipt(txid_of_evidence(components.commit_evidence), claims, root, node_id)
 
 
 def _signed_part(signature: NodeSignature, path: Sequence[Step], endorsements: Sequence[str]) -> dict[str, Any]:
-    if signature.cert is None:
-        raise InvalidSignatureTx(f"the signature {signature.txid} carries no certificate")
     receipt: dict[str, Any] = {
-        "cert": signature.cert,
         "node_id": signature.node_id,
         "proof": [{"left" if step.left else "right": step.digest.hex()} for step in path],
         "signature": b64encode(signature.signature).decode(),
     }
+    if signature.cert is not None:
+        receipt["cert"] = signature.cert
     if endorsements:
         receipt["service_endorsements"] = list(endorsements)
     return receipt
 
 
-def _leaf(receipt: Mapping[str, Any]) -> tuple[LeafComponents | None, bytes]:
+def _leaf(
+    receipt: Mapping[str, Any], claims_digest: bytes | None, write_set_digest: bytes | None
+) -> tuple[LeafComponents | None, bytes]:
     parts = receipt.get("leaf_components")
     if parts is None:
-        if receipt.get("proof"):
-            raise InvalidReceipt("a receipt with a path has leaf components")
-        return None, _digest(receipt, "leaf")
+        return _bare_leaf(receipt, write_set_digest)
     if not isinstance(parts, Mapping):
         raise InvalidReceipt("leaf_components is not an object")
     if "leaf" in receipt:
         raise InvalidReceipt("a receipt has either a leaf or leaf components")
     evidence = _text(parts, "commit_evidence")
-    if not _EVIDENCE.fullmatch(evidence):
+    if not EVIDENCE.fullmatch(evidence):
         raise InvalidReceipt("commit_evidence is not of the form ce:<view>.<seqno>:<nonce>")
-    claims = _digest(parts, "claims_digest") if "claims_digest" in parts else None
-    write_set_digest = _digest(parts, "write_set_digest")
-    leaf = leaf_of(write_set_digest, evidence_digest(evidence), claims)
-    return LeafComponents(write_set_digest, evidence, claims or bytes(32)), leaf
+    claims = _digest(parts, "claims_digest") if "claims_digest" in parts else claims_digest
+    components = LeafComponents(_digest(parts, "write_set_digest"), evidence, claims)
+    if write_set_digest is not None and components.write_set_digest != write_set_digest:
+        raise InvalidReceipt("the write set digest is not the expected one")
+    return components, leaf_of(components.write_set_digest, evidence_digest(evidence), claims)
+
+
+def _bare_leaf(receipt: Mapping[str, Any], write_set_digest: bytes | None) -> tuple[LeafComponents | None, bytes]:
+    """A signed root without a path, or the write set digest of CCF 1.x with one.
+
+    Any inner node of the tree would pass for a bare leaf, so the caller has to know what it should be.
+    """
+    leaf = _digest(receipt, "leaf")
+    if not receipt.get("proof"):
+        if write_set_digest is not None:
+            raise InvalidReceipt("a signed root has no write set digest")
+        return None, leaf
+    if leaf != write_set_digest:
+        raise InvalidReceipt("a bare leaf with a path proves only the write set digest that the caller expects")
+    return LeafComponents(leaf, None, None), leaf
 
 
 def _path(receipt: Mapping[str, Any]) -> list[Step]:
     proof = receipt.get("proof")
-    if not isinstance(proof, list) or len(proof) > _MAX_STEPS:
+    if not isinstance(proof, list) or len(proof) > MAX_STEPS:
         raise InvalidReceipt("proof is not a list of steps")
     return [_step(step) for step in proof]
 

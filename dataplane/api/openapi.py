@@ -1,7 +1,7 @@
 """The OpenAPI document of a frontend, derived from its endpoint table (node-api.md 2.1)."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from dataplane.apps.endpoint import Endpoint
 
@@ -16,55 +16,86 @@ _ERROR_SCHEMA = {
     "properties": {
         "error": {
             "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
-            "required": ["code", "message"],
             "type": "object",
         }
     },
-    "required": ["error"],
     "type": "object",
 }
+_DEFAULT_ANSWER = {
+    "description": "An error occurred",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/CCFError"}}},
+}
+_FORWARDING = {
+    "always": "A backup hands the request to the primary.",
+    "sometimes": "A backup hands the request to the primary where the session has sent one there before.",
+    "never": "The node that receives the request executes it, so a write on a backup fails.",
+}
+_VERBS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 
 
 def document(frontend: str, endpoints: Iterable[Endpoint]) -> dict[str, object]:
     """OpenAPI 3.0.0: one operation per visible endpoint, each with its forwarding and a `default` error answer."""
-    paths: dict[str, dict[str, object]] = {}
-    for endpoint in endpoints:
-        if not endpoint.hidden:
-            paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
     title, description = _TITLES[frontend]
-    forwarding = {f"x-ccf-forwarding-{kind}": {"value": kind} for kind in ("always", "never", "sometimes")}
+    forwarding = {kind: {"value": kind, "description": text} for kind, text in _FORWARDING.items()}
     return {
         "openapi": "3.0.0",
         "info": {"title": title, "description": description, "version": VERSION},
-        "servers": [{"url": f"/{frontend}"}],
-        "paths": paths,
-        "components": {"schemas": {"error": _ERROR_SCHEMA}, "x-ccf-forwarding": forwarding},
+        "servers": [],
+        "paths": _paths(frontend, endpoints),
+        "components": {
+            "responses": {"default": _DEFAULT_ANSWER},
+            "schemas": {"CCFError": _ERROR_SCHEMA},
+            "x-ccf-forwarding": forwarding,
+        },
     }
 
 
-def _operation(endpoint: Endpoint) -> dict[str, object]:
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        for name in re.findall(r"\{([^}]+)\}", endpoint.path)
-    ]
-    reference = f"#/components/x-ccf-forwarding/x-ccf-forwarding-{endpoint.effective_forwarding()}"
-    operation: dict[str, object] = {
-        "operationId": _operation_id(endpoint),
-        "responses": {"200": {"description": "Success"}, "default": _default_answer()},
+def _paths(frontend: str, endpoints: Iterable[Endpoint]) -> dict[str, dict[str, object]]:
+    paths: dict[str, dict[str, object]] = {}
+    names: set[str] = set()
+    for endpoint in endpoints:
+        verb = endpoint.method.lower()
+        if endpoint.hidden or verb not in _VERBS:
+            continue
+        path = paths.setdefault(f"/{frontend}{endpoint.path}", {})
+        if "{" in endpoint.path:
+            path["parameters"] = _path_parameters(endpoint.path)
+        operation = _operation(frontend, endpoint)
+        operation["operationId"] = _unused(str(operation["operationId"]), names)
+        path[verb] = operation
+    return paths
+
+
+def _path_parameters(path: str) -> list[Mapping[str, object]]:
+    names = dict.fromkeys(re.findall(r"\{([^}]+)\}", path))
+    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+
+
+def _operation(frontend: str, endpoint: Endpoint) -> dict[str, object]:
+    """What holds for every endpoint; what the endpoint itself declares wins, member by member."""
+    reference = f"#/components/x-ccf-forwarding/{endpoint.effective_forwarding()}"
+    operation = {
+        "operationId": _operation_id(endpoint.method, f"/{frontend}{endpoint.path}"),
         "x-ccf-forwarding": {"$ref": reference},
+        **endpoint.openapi,
     }
-    if parameters:
-        operation["parameters"] = parameters
-    operation.update(endpoint.openapi)
+    declared = operation.get("responses")
+    answers = declared if isinstance(declared, dict) and declared else {"200": {"description": "Success"}}
+    operation["responses"] = {"default": {"$ref": "#/components/responses/default"}, **answers}
     return operation
 
 
-def _default_answer() -> dict[str, object]:
-    schema = {"$ref": "#/components/schemas/error"}
-    return {"description": "An error occurred", "content": {"application/json": {"schema": schema}}}
+def _operation_id(method: str, path: str) -> str:
+    """Verb and path in camel case: `GetAppLogAll`."""
+    words = re.split(r"[^A-Za-z0-9]+", f"{method.lower()} {path}")
+    return "".join(word[:1].upper() + word[1:] for word in words)
 
 
-def _operation_id(endpoint: Endpoint) -> str:
-    """Verb and path in camel case."""
-    words = re.split(r"[^A-Za-z0-9]+", f"{endpoint.method.lower()} {endpoint.path}")
-    return words[0] + "".join(word[:1].upper() + word[1:] for word in words[1:])
+def _unused(name: str, names: set[str]) -> str:
+    """`name`, or with a number where another operation has it: they must be unique."""
+    number, unique = 1, name
+    while unique in names:
+        number += 1
+        unique = f"{name}{number}"
+    names.add(unique)
+    return unique

@@ -207,11 +207,17 @@ class Pipeline:
         return _Routed(found.endpoint, request, frontend, deployed)
 
     def _find(self, frontend: str, method: str, below: str) -> tuple[Found | VerbsOnly | None, bool]:
+        """The endpoint, and whether the members deployed it; theirs win, built-in ones serve their other verbs."""
+        deployed: Found | VerbsOnly | None = None
         if frontend == "app" and self.app is not None:
-            found = self.app.find(self.core.begin(), method, below)
-            if found is not None:
-                return found, True
-        return self.frontends[frontend].find(method, below), False
+            deployed = self.app.find(self.core.begin(), method, below)
+            if isinstance(deployed, Found):
+                return deployed, True
+        built_in = self.frontends[frontend].find(method, below)
+        if isinstance(deployed, VerbsOnly) and not isinstance(built_in, Found):
+            verbs = {*deployed.verbs, *(built_in.verbs if built_in else ())}
+            return VerbsOnly(tuple(sorted(verbs))), True
+        return built_in, False
 
     def _redirect_or_execute(self, ways: Redirections, routed: _Routed, session: SessionState) -> Response:
         core = self.core

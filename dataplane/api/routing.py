@@ -31,52 +31,65 @@ class VerbsOnly:
     verbs: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Template:
+    """A path with parameters: what it matches, the parameters' names in order, and its endpoints by verb."""
+
+    path: str
+    pattern: re.Pattern[str]
+    names: tuple[str, ...]
+    by_verb: dict[str, Endpoint]
+
+
 class RouteTable:
     """All endpoints of one frontend."""
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self._exact: dict[str, dict[str, Endpoint]] = {}
-        self._templates: dict[str, tuple[re.Pattern[str], dict[str, Endpoint]]] = {}
+        self._templates: dict[str, _Template] = {}
         for endpoint in endpoints:
-            if "{" in endpoint.path:
-                pattern = template_pattern(endpoint.path)
-                self._templates.setdefault(endpoint.path, (pattern, {}))[1][endpoint.method] = endpoint
-            else:
-                self._exact.setdefault(endpoint.path, {})[endpoint.method] = endpoint
+            path = endpoint.path
+            if "{" not in path:
+                self._exact.setdefault(path, {})[endpoint.method] = endpoint
+                continue
+            if path not in self._templates:
+                self._templates[path] = _Template(path, *_compile_template(path), {})
+            self._templates[path].by_verb[endpoint.method] = endpoint
 
     def endpoints(self) -> list[Endpoint]:
         """Every endpoint, by path and verb."""
-        verbs = [*self._exact.values(), *(verbs for _, verbs in self._templates.values())]
+        verbs = [*self._exact.values(), *(template.by_verb for template in self._templates.values())]
         return sorted((e for by_verb in verbs for e in by_verb.values()), key=lambda e: (e.path, e.method))
 
     def find(self, method: str, path: str) -> Found | VerbsOnly | None:
         """The endpoint for `path` without its frontend. Raises `InternalError` when two templates match."""
-        exact = self._exact.get(path)
-        if exact is not None:
-            endpoint = exact.get(method)
-            return Found(endpoint) if endpoint else VerbsOnly(tuple(sorted(exact)))
-        matches = [
-            (match, by_verb) for pattern, by_verb in self._templates.values() if (match := pattern.fullmatch(path))
-        ]
-        if not matches:
-            return None
-        taking = [(match, by_verb[method]) for match, by_verb in matches if method in by_verb]
-        if not taking:
-            return VerbsOnly(tuple(sorted({verb for _, by_verb in matches for verb in by_verb})))
+        exact = self._exact.get(path, _NONE)
+        endpoint = exact.get(method)
+        if endpoint is not None:
+            return Found(endpoint)
+        matches = [(t, match) for t in self._templates.values() if (match := t.pattern.fullmatch(path))]
+        taking = [(t, match) for t, match in matches if method in t.by_verb]
         if len(taking) > 1:
-            raise InternalError(f"Multiple endpoint templates match {method} {path}")
-        match, endpoint = taking[0]
-        return Found(endpoint, match.groupdict())
+            names = ", ".join(template.path for template, _ in taking)
+            raise InternalError(f"Found multiple matching templates for {method} {path}: {names}")
+        for template, match in taking:
+            return Found(template.by_verb[method], dict(zip(template.names, match.groups(), strict=True)))
+        verbs = {*exact, *(verb for template, _ in matches for verb in template.by_verb)}
+        return VerbsOnly(tuple(sorted(verbs))) if verbs else None
 
 
-def template_pattern(template: str) -> re.Pattern[str]:
+_NONE: dict[str, Endpoint] = {}
+
+
+def _compile_template(template: str) -> tuple[re.Pattern[str], tuple[str, ...]]:
     """`{name}` matches one segment, up to the literal character that follows it if there is one."""
-    pattern, position = "", 0
+    pattern, position, names = "", 0, []
     for match in _PARAMETER.finditer(template):
         stop = "/" if match[2] in ("", "/") else "/" + re.escape(match[2])
-        pattern += re.escape(template[position : match.start()]) + f"(?P<{match[1]}>[^{stop}]+)"
+        pattern += re.escape(template[position : match.start()]) + f"([^{stop}]+)"
+        names.append(match[1])
         position = match.start(2)
-    return re.compile(pattern + re.escape(template[position:]))
+    return re.compile(pattern + re.escape(template[position:])), tuple(names)
 
 
 def split_frontend(path: str) -> tuple[str, str]:

@@ -10,9 +10,18 @@ from dataplane.ledger.replay import InvalidLedger, LedgerReplay
 from dataplane.ledger.secrets import LedgerSecrets, UnknownSecret
 from dataplane.ledger.signatures import InvalidSignatureTx, is_signature
 from dataplane.receipt import InvalidReceipt, VerifiedReceipt, verify_receipt
+from dataplane.receipt_cose import verify_cose_receipt
 from dataplane.txid import TxID
 
-__all__ = ["InvalidReceipt", "LedgerCorrupt", "LedgerReport", "VerifiedReceipt", "verify_ledger", "verify_receipt"]
+__all__ = [
+    "InvalidReceipt",
+    "LedgerCorrupt",
+    "LedgerReport",
+    "VerifiedReceipt",
+    "verify_cose_receipt",
+    "verify_ledger",
+    "verify_receipt",
+]
 
 
 class LedgerCorrupt(Exception):

@@ -80,6 +80,25 @@ def endorse_node_csr(
     return _sign(builder, service_key)
 
 
+def endorse_service_key(service_key: PrivateKey, service_cert_pem: str, earlier_cert_pem: str, serial: int) -> str:
+    """The present service's certificate over the key of an earlier identity: PEM (ledger-format.md 4.4).
+
+    Subject of the earlier certificate, validity of the present one. Raises `InvalidCertificate`.
+    """
+    service, earlier = load_certificate(service_cert_pem), load_certificate(earlier_cert_pem)
+    key = public_key_of(earlier)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(earlier.subject)
+        .issuer_name(service.subject)
+        .public_key(key)
+        .serial_number(serial)
+        .not_valid_before(service.not_valid_before_utc)
+        .not_valid_after(service.not_valid_after_utc)
+    )
+    return _sign(_with_profile(builder, key, service_key.public_key(), ca=True), service_key)
+
+
 def csr_public_key(csr_pem: str) -> PublicKey:
     """The key a request was signed with; raises `InvalidCertificate`."""
     return _load_csr(csr_pem).public_key()  # type: ignore[return-value]

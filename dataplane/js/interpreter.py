@@ -362,7 +362,7 @@ class InterpreterCache:
         if other is not None:
             other.close()
         self._kept[key, access] = interpreter
-        while len(self._kept) > max_kept:
+        while len(self._kept) > max(max_kept, 0):
             self._kept.popitem(last=False)[1].close()
 
     def clear(self) -> None:

@@ -48,9 +48,9 @@ def test_a_receipt_from_any_node_verifies_offline(service: Service) -> None:
 
 def test_the_documents_list_every_endpoint(service: Service) -> None:
     app = service.session().get_json("/app/api")
-    assert {"/log/private", "/commit", "/receipt"} <= set(app["paths"])
-    assert "/network/nodes/{node_id}" in service.session().get_json("/node/api")["paths"]
-    assert "/members/proposals:create" in service.session().get_json("/gov/api")["paths"]
+    assert {"/app/log/private", "/app/commit", "/app/receipt"} <= set(app["paths"])
+    assert "/node/network/nodes/{node_id}" in service.session().get_json("/node/api")["paths"]
+    assert "/gov/members/proposals:create" in service.session().get_json("/gov/api")["paths"]
 
 
 def test_anonymous_and_unknown_callers_are_told_why(service: Service) -> None:

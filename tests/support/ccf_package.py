@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+from base64 import b64encode
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,11 +93,23 @@ def judge_receipts(
 
     `chain` also runs `check_cert_chain`, which looks at certificate profiles and validity now.
     """
+    return _judge(({"receipt": r, "service_cert": service_cert_pem, "chain": chain} for r in receipts), version)
+
+
+def judge_cose_receipts(receipts: Iterable[tuple[bytes, str, bytes]], version: str) -> list[str]:
+    """The package's verdict on COSE receipts: each with the PEM of the key that signed it, and its claims digest."""
+    requests = (
+        {"cose": b64encode(receipt).decode(), "key": key_pem, "claims_digest": claims.hex()}
+        for receipt, key_pem, claims in receipts
+    )
+    return _judge(requests, version)
+
+
+def _judge(requests: Iterable[dict[str, Any]], version: str) -> list[str]:
     script = ROOT / "tests" / "third_party" / "scripts" / "verify_receipts.py"
-    lines = (json.dumps({"receipt": r, "service_cert": service_cert_pem, "chain": chain}) for r in receipts)
     run = subprocess.run(
         [str(ccf_python(version)), "-W", "ignore", str(script)],
-        input="\n".join(lines), capture_output=True, text=True, timeout=_TIMEOUT_S, check=True,
+        input="\n".join(map(json.dumps, requests)), capture_output=True, text=True, timeout=_TIMEOUT_S, check=True,
     )  # fmt: skip
     return run.stdout.splitlines()
 

@@ -14,13 +14,16 @@ from dataplane.crypto.keys import key_id, public_pem, spki_der
 from dataplane.kv.tables import (
     NODES_ENDORSED_CERTIFICATES,
     NODES_INFO,
+    PREVIOUS_SERVICE_IDENTITY_ENDORSEMENT,
     SERVICE_INFO,
     UNIT_KEY,
     dump_json,
+    load_json,
 )
 from dataplane.kv.writeset import WriteSet
 from dataplane.ledger.chunk import Chunker
-from dataplane.ledger.entry import NO_CLAIMS, DecodedEntry, EncodedEntry, decode_entry, encode_entry
+from dataplane.ledger.endorsements import self_endorsement, successor_endorsement
+from dataplane.ledger.entry import NO_CLAIMS, DecodedEntry, EncodedEntry, EntryFlags, decode_entry, encode_entry
 from dataplane.ledger.files import LedgerFiles
 from dataplane.ledger.secrets import LedgerSecrets
 from dataplane.ledger.signatures import build_signature, is_signature
@@ -37,18 +40,18 @@ class ServiceLedger:
 
     def __init__(self, chunk_size: int = 20_000) -> None:
         self.start = datetime.now(UTC) - timedelta(minutes=1)
-        self.service_key = ec.generate_private_key(ec.SECP384R1())
-        self.service_cert = self_signed_service_certificate(self.service_key, "CN=CCF Service", 1, self.start, 30)
-        self.node_key = ec.generate_private_key(ec.SECP384R1())
-        csr = create_csr(self.node_key, "CN=CCF Node", ["iPAddress:127.0.0.1"])
-        self.node_cert = endorse_node_csr(self.service_key, self.service_cert, csr, 2, self.start, 30)
-        self.node_id = key_id(self.node_key.public_key())
         self.secrets = LedgerSecrets({1: SECRET})
         self.view = 2
         self.entries: list[EncodedEntry] = []
         self.tree = MerkleTree()
+        self.created = self.next_txid
+        self.previous_info: int | None = None
+        self.endorsement: dict[str, Any] | None = None
+        self.endorsed_at = 0
+        self.last_signed_root = b""
         self._chunker = Chunker(chunk_size)
-        self.append(self._genesis())
+        self._make_identity()
+        self.append(self._genesis("Opening"))
         self.sign()
 
     @property
@@ -86,8 +89,37 @@ class ServiceLedger:
         return build_signature(**(arguments | changes))
 
     def set_status(self, status: str) -> TxID:
-        """Append a change of the service's status."""
-        return self.append({SERVICE_INFO: {UNIT_KEY: self._service_info(status)}})
+        """Append a change of the service's status; opening writes the endorsement of ledger-format.md 4.5 as well."""
+        writes: WriteSet = {SERVICE_INFO: {UNIT_KEY: self._service_info(status)}}
+        if status == "Open":
+            self.endorsement = self._endorsement()
+            self.endorsed_at = self.next_txid.seqno
+            writes[PREVIOUS_SERVICE_IDENTITY_ENDORSEMENT] = {UNIT_KEY: dump_json(self.endorsement)}
+        return self.append(writes)
+
+    def rekey(self) -> None:
+        """Another ledger secret from the next transaction on."""
+        at = self.next_txid.seqno
+        self.secrets.add(at, sha256(b"secret from %d" % at).digest())
+
+    def recover(self) -> None:
+        """Go on as another service that recovered this ledger: keys, secret and view are new; Open in the end."""
+        assert is_signature(next(self.decoded(len(self.entries))).writes), "a recovery begins after a signature"
+        self.last_signed_root = self.tree.root_at(len(self.entries))
+        self.previous_info = self.created.seqno
+        self.view += 2
+        self.created = self.next_txid
+        self._make_identity()
+        self.rekey()
+        self.append(self._genesis("Recovering"), flags=EntryFlags.CHUNK_BEFORE)
+        self.sign()
+        self.set_status("WaitingForRecoveryShares")
+        self.set_status("Open")
+        self.sign()
+
+    def service_info(self, status: str = "Open") -> dict[str, Any]:
+        """The present `service.info`."""
+        return dict(load_json(self._service_info(status)))
 
     def write_to(self, directory: Path, *, commit: bool = True) -> Path:
         """Write everything as chunks; with `commit`, complete ones get their final name."""
@@ -110,7 +142,15 @@ class ServiceLedger:
         """Entries read back from their frames."""
         return (decode_entry(entry.frame, self.secrets) for entry in self.entries[first - 1 : last])
 
-    def _genesis(self) -> WriteSet:
+    def _make_identity(self) -> None:
+        self.service_key = ec.generate_private_key(ec.SECP384R1())
+        self.service_cert = self_signed_service_certificate(self.service_key, "CN=CCF Service", 1, self.start, 30)
+        self.node_key = ec.generate_private_key(ec.SECP384R1())
+        csr = create_csr(self.node_key, "CN=CCF Node", ["iPAddress:127.0.0.1"])
+        self.node_cert = endorse_node_csr(self.service_key, self.service_cert, csr, 2, self.start, 30)
+        self.node_id = key_id(self.node_key.public_key())
+
+    def _genesis(self, status: str) -> WriteSet:
         public_key = self.node_key.public_key()
         evidence = VirtualPlatform(sha256(b"executable").digest()).attest(sha256(spki_der(public_key)).digest())
         node = {
@@ -120,19 +160,32 @@ class ServiceLedger:
             "status": "Trusted",
         }
         return {
-            SERVICE_INFO: {UNIT_KEY: self._service_info("Opening")},
+            SERVICE_INFO: {UNIT_KEY: self._service_info(status)},
             NODES_INFO: {self.node_id.encode(): dump_json(node)},
             NODES_ENDORSED_CERTIFICATES: {self.node_id.encode(): self.node_cert.encode()},
         }
 
     def _service_info(self, status: str) -> bytes:
-        return dump_json(
-            {
-                "cert": self.service_cert,
-                "current_service_create_txid": "2.1",
-                "recovery_count": 0,
-                "status": status,
-            }
+        info: dict[str, Any] = {
+            "cert": self.service_cert,
+            "current_service_create_txid": str(self.created),
+            "recovery_count": 0,
+            "status": status,
+        }
+        if self.previous_info is not None:
+            info["previous_service_identity_version"] = self.previous_info
+        return dump_json(info)
+
+    def _endorsement(self) -> dict[str, Any]:
+        if self.endorsement is None:
+            return self_endorsement(self.service_key, self.created, ISSUED_AT_S)
+        return successor_endorsement(
+            self.service_key,
+            self.created,
+            ISSUED_AT_S,
+            previous=self.endorsement,
+            previous_version=self.endorsed_at,
+            last_signed_root=self.last_signed_root,
         )
 
 

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
@@ -116,9 +117,40 @@ def test_a_leaf_without_claims() -> None:
     assert verify_receipt(receipt, LEDGER.service_cert).txid == TxID(2, 3)
 
 
-def test_signatures_without_certificate_or_cover_make_no_receipt() -> None:
-    with pytest.raises(InvalidSignatureTx, match="no certificate"):
-        build_signature_receipt(NodeSignature(TxID(2, 4), "n", bytes(32), b"", None))
+def test_a_signature_without_certificate_leaves_it_to_the_verifier() -> None:
+    """CCF 1.x: the verifier adds the certificate it knows for the node."""
+    (entry,) = LEDGER.decoded(2, 2)
+    signature = node_signature(entry.writes)
+    assert signature is not None
+    receipt = build_signature_receipt(replace(signature, cert=None))
+    with pytest.raises(InvalidReceipt, match="cert is missing"):
+        verify_receipt(receipt, LEDGER.service_cert)
+    assert verify_receipt(receipt | {"cert": LEDGER.node_cert}, LEDGER.service_cert).root == signature.root
+
+
+def test_a_bare_leaf_proves_only_what_is_expected() -> None:
+    """CCF 1.x again: the leaf is the write set digest, and any inner node of the tree would look like one."""
+    (entry,) = LEDGER.decoded(SEQNO, SEQNO)
+    bare = {name: value for name, value in RECEIPT.items() if name != "leaf_components"} | {"leaf": entry.leaf.hex()}
+    assert verify_receipt(bare, LEDGER.service_cert, write_set_digest=entry.leaf).txid is None
+    for expected in (None, entry.write_set_digest):
+        with pytest.raises(InvalidReceipt, match="bare leaf"):
+            verify_receipt(bare, LEDGER.service_cert, write_set_digest=expected)
+    with pytest.raises(InvalidReceipt, match="write set digest"):
+        verify_receipt(RECEIPT, LEDGER.service_cert, write_set_digest=bytes(32))
+
+
+def test_claims_that_the_application_left_out_are_supplied() -> None:
+    """drop-in.md 4.1: the application answers with the claims themselves, so that they must be hashed again."""
+    (entry,) = LEDGER.decoded(SEQNO, SEQNO)
+    assert entry.claims_digest is not None
+    receipt = change("leaf_components.claims_digest", ...)
+    assert verify_receipt(receipt, LEDGER.service_cert, entry.claims_digest).claims_digest == entry.claims_digest
+    with pytest.raises(InvalidReceipt):
+        verify_receipt(receipt, LEDGER.service_cert, sha256(b"other").digest())
+
+
+def test_signatures_without_cover_make_no_receipt() -> None:
     (entry,) = LEDGER.decoded(SEQNO, SEQNO)
     (earlier,) = LEDGER.decoded(2, 2)
     with pytest.raises(InvalidSignatureTx, match="does not cover"):

@@ -59,5 +59,21 @@ def test_a_known_path_with_another_verb_tells_the_verbs() -> None:
 
 def test_two_templates_for_one_request_are_a_fault() -> None:
     routes = table(("GET", "/{a}/x"), ("GET", "/y/{b}"))
-    with pytest.raises(InternalError):
+    with pytest.raises(InternalError) as caught:
         routes.find("GET", "/y/x")
+    assert all(path in caught.value.message for path in ("/y/x", "/{a}/x", "/y/{b}"))
+
+
+def test_an_exact_path_leaves_its_other_verbs_to_templates() -> None:
+    routes = table(("GET", "/log/all"), ("POST", "/log/{id}"))
+    found = routes.find("POST", "/log/all")
+    assert isinstance(found, Found)
+    assert found.params == {"id": "all"}
+    assert routes.find("PUT", "/log/all") == VerbsOnly(("GET", "POST"))
+
+
+def test_parameters_may_have_any_names() -> None:
+    routes = table(("GET", "/a/{account-name}/{1}/{class}"))
+    found = routes.find("GET", "/a/x/y/z")
+    assert isinstance(found, Found)
+    assert found.params == {"account-name": "x", "1": "y", "class": "z"}

@@ -32,7 +32,7 @@ END = EntryFlags.CHUNK_AFTER
 
 @pytest.fixture(scope="module")
 def ledger() -> ServiceLedger:
-    return filled_ledger(40, chunk_size=6_000)
+    return filled_ledger(40, chunk_size=7_000)
 
 
 def test_a_good_ledger(ledger: ServiceLedger, tmp_path: Path) -> None:

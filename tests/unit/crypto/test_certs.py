@@ -149,3 +149,27 @@ def test_other_times_are_refused(text: str) -> None:
 def test_validity_ends_one_second_early() -> None:
     start = datetime(2025, 1, 1, tzinfo=timezone(timedelta(hours=2)))
     assert certs.validity(start, 1) == (start, start + timedelta(hours=23, minutes=59, seconds=59))
+
+
+def test_an_earlier_service_key_is_endorsed() -> None:
+    """ledger-format.md 4.4: old name and key, present issuer and validity, an authority one step long."""
+    old_key = ec.generate_private_key(ec.SECP384R1())
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    old = certs.self_signed_service_certificate(old_key, "CN=Old Service", SERIAL, long_ago, 1)
+    service = certs.load_certificate(SERVICE_CERT)
+    issued = certs.load_certificate(certs.endorse_service_key(SERVICE_KEY, SERVICE_CERT, old, 7))
+    assert certs.is_issued_by(issued, service)
+    assert certs.is_authority(issued)
+    assert (certs.common_name(issued), issued.serial_number) == ("Old Service", 7)
+    assert issued.public_key() == old_key.public_key()
+    assert (issued.not_valid_before_utc, issued.not_valid_after_utc) == (
+        service.not_valid_before_utc,
+        service.not_valid_after_utc,
+    )
+    assert extension_oids(issued) == extension_oids(service)
+    csr = certs.create_csr(NODE_KEY, "CN=CCF Node", SANS)
+    node = certs.load_certificate(certs.endorse_node_csr(old_key, old, csr, SERIAL, START, 30))
+    verifier = PolicyBuilder().store(Store([service])).time(START + timedelta(days=1)).build_client_verifier()
+    verifier.verify(node, [issued])
+    with pytest.raises(InvalidCertificate):
+        certs.endorse_service_key(SERVICE_KEY, SERVICE_CERT, "nonsense", 7)

@@ -291,9 +291,10 @@ def test_the_least_recently_used_interpreter_goes_first() -> None:
     cache.clear()
 
 
-def test_no_interpreter_is_kept_where_none_may_be() -> None:
+@pytest.mark.parametrize("max_kept", [0, -1])
+def test_no_interpreter_is_kept_where_none_may_be(max_kept: int) -> None:
     cache = InterpreterCache()
-    assert [_reuse(cache, COUNTER, max_kept=0) for _ in range(2)] == [1, 1]
+    assert [_reuse(cache, COUNTER, max_kept=max_kept) for _ in range(2)] == [1, 1]
 
 
 @pytest.mark.parametrize(
