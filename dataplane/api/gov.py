@@ -1,39 +1,34 @@
-"""The modern governance API: members' signed requests, and what they are about (node-api.md 2.3, 4).
+"""Governance over HTTP: members' signed requests, and what they are about (node-api.md 2.3, 4).
+
+Here stands the modern API; the classic one is in `gov_classic`.
 
 Every call names an `api-version`; it is checked when the endpoint runs, so that on signed endpoints a bad signature is
 told first (node-api.md 11). Reads of the service's state stand in `gov_service`.
 """
 
-import json
 from collections.abc import Callable
 from typing import cast
 
+from dataplane.api.gov_classic import classic_endpoints
 from dataplane.api.gov_jwt import jwt_endpoints
 from dataplane.api.gov_recovery import recovery_endpoints
-from dataplane.api.gov_request import hex_id, versioned
+from dataplane.api.gov_request import hex_id, logging_errors, versioned
 from dataplane.api.gov_service import service_endpoints
-from dataplane.apps.endpoint import Context, Endpoint, Identity, Mode, Response, json_response, text_response
-from dataplane.config import RecoveryRole
-from dataplane.crypto.cose import Sign1
-from dataplane.errors import (
-    InternalError,
-    InvalidInput,
-    InvalidResourceName,
-    ResourceNotFound,
-    RpcError,
-    VoteNotFound,
+from dataplane.api.gov_signed import (
+    acknowledge_state,
+    cast_ballot,
+    check_signed_id,
+    propose,
+    signed_request,
+    text_field,
 )
+from dataplane.apps.endpoint import Context, Endpoint, Identity, Mode, Response, json_response, text_response
+from dataplane.errors import InvalidResourceName, ResourceNotFound, RpcError, VoteNotFound
 from dataplane.governance import proposals
-from dataplane.governance.constitution import script_of
 from dataplane.governance.host_calls import ServiceOps
-from dataplane.governance.members import acknowledge, find_member, state_digest, update_state_digest
-from dataplane.governance.proposals import Proposal, Signed
-from dataplane.governance.service import is_open
-from dataplane.governance.shares import TooFewHolders, issue_shares
+from dataplane.governance.members import state_digest, update_state_digest
+from dataplane.governance.proposals import Proposal
 from dataplane.txid import MemberId
-
-CREATED_AT = "ccf.gov.msg.created_at"
-PROPOSAL_ID = "ccf.gov.msg.proposal_id"
 
 _PROPOSALS = "/members/proposals"
 _ONE = "/members/proposals/{proposalId}"
@@ -42,7 +37,11 @@ _DIGEST = "/members/state-digests/{memberId}"
 
 
 def endpoints(ops: ServiceOps) -> list[Endpoint]:
-    """All endpoints of the modern API below `/gov`; `ops` is what governance may ask of the node."""
+    """All endpoints below `/gov`, of both dialects; `ops` is what governance may ask of the node."""
+    return [logging_errors(endpoint) for endpoint in (*_modern_endpoints(ops), *classic_endpoints(ops))]
+
+
+def _modern_endpoints(ops: ServiceOps) -> list[Endpoint]:
 
     def read(path: str, run: Callable[[Context], Response]) -> Endpoint:
         return Endpoint("GET", path, versioned(run))
@@ -84,26 +83,9 @@ def _update_digest(context: Context, _ops: ServiceOps) -> Response:
 
 
 def _acknowledge(context: Context, ops: ServiceOps) -> Response:
-    member_id = _own_member_id(context)
-    digest = _text_field(_signed(context), "stateDigest")
-    newly_active = acknowledge(context.tx, member_id, digest, context.request.body)
-    if newly_active:
-        _share_with(context, ops, member_id)
+    _own_member_id(context)
+    acknowledge_state(context, ops, text_field(signed_request(context).payload, "stateDigest"))
     return Response(204)
-
-
-def _share_with(context: Context, ops: ServiceOps, member_id: MemberId) -> None:
-    """A recovery member that becomes Active on an Open service gets its share (node-api.md 4.2)."""
-    member = find_member(context.tx, member_id)
-    if member is None or member.recovery_role is RecoveryRole.NON_PARTICIPANT or not is_open(context.tx):
-        return
-    try:
-        issue_shares(context.tx, ops.latest_ledger_secret().key, ops.draw)
-    except TooFewHolders:
-        # Members that were set anew must acknowledge one by one; until enough have, the shares given out before hold.
-        return
-    except ValueError as error:
-        raise InternalError(f"Error issuing new recovery shares: {error}") from error
 
 
 def _list_proposals(context: Context) -> Response:
@@ -111,11 +93,7 @@ def _list_proposals(context: Context) -> Response:
 
 
 def _create(context: Context, ops: ServiceOps) -> Response:
-    root = context.node.root_at(context.tx.read_version)
-    if root is None:
-        raise InternalError("Proposal failed to bind to state: the Merkle root is not available")
-    proposal = proposals.create(context.tx, script_of(context.tx, ops), _signed(context), root)
-    return json_response(_described(proposal))
+    return json_response(_described(propose(context, ops)))
 
 
 def _get_proposal(context: Context) -> Response:
@@ -128,7 +106,7 @@ def _actions(context: Context) -> Response:
 
 def _withdraw(context: Context, _ops: ServiceOps) -> Response:
     proposal_id = _signed_proposal_id(context)
-    withdrawn = proposals.withdraw(context.tx, proposal_id, _signed(context))
+    withdrawn = proposals.withdraw(context.tx, proposal_id, signed_request(context))
     return Response(204) if withdrawn is None else json_response(_described(withdrawn))
 
 
@@ -142,13 +120,10 @@ def _get_ballot(context: Context) -> Response:
 
 def _submit_ballot(context: Context, ops: ServiceOps) -> Response:
     proposal_id, member_id = _signed_proposal_id(context), hex_id(context, "memberId")
-    signed = _signed(context)
-    if signed.member_id != member_id:
-        raise InvalidResourceName(f"Member {signed.member_id} cannot submit a ballot for member {member_id}.")
-    proposals.get_open(context.tx, proposal_id)
-    ballot = _text_field(signed, "ballot")
-    proposal = proposals.submit_ballot(context.tx, script_of(context.tx, ops), proposal_id, signed, ballot)
-    return json_response(_described(proposal))
+    signer = signed_request(context).member_id
+    if signer != member_id:
+        raise InvalidResourceName(f"Member {signer} cannot submit a ballot for member {member_id}.")
+    return json_response(_described(cast_ballot(context, ops, proposal_id)))
 
 
 def _described(proposal: Proposal) -> dict[str, object]:
@@ -165,18 +140,6 @@ def _described(proposal: Proposal) -> dict[str, object]:
     return body
 
 
-def _signed(context: Context) -> Signed:
-    caller = cast(Identity, context.caller)
-    envelope = cast(Sign1, caller.cose)
-    return Signed(
-        member_id=cast(str, caller.id),
-        envelope=context.request.body,
-        signature=envelope.signature,
-        payload=envelope.payload or b"",
-        created_at_s=cast(int, envelope.protected[CREATED_AT]),
-    )
-
-
 def _own_member_id(context: Context) -> MemberId:
     member_id = hex_id(context, "memberId")
     signer = cast(Identity, context.caller).id
@@ -188,18 +151,5 @@ def _own_member_id(context: Context) -> MemberId:
 
 def _signed_proposal_id(context: Context) -> str:
     proposal_id = hex_id(context, "proposalId")
-    signed = cast(Sign1, cast(Identity, context.caller).cose).protected.get(PROPOSAL_ID)
-    if signed != proposal_id:
-        raise InvalidResourceName(f"The signed {PROPOSAL_ID} {signed} is not the proposal in the URL, {proposal_id}.")
+    check_signed_id(context, proposal_id)
     return proposal_id
-
-
-def _text_field(signed: Signed, name: str) -> str:
-    try:
-        body = json.loads(signed.payload)
-    except ValueError as error:
-        raise InvalidInput(f"The signed payload is not JSON: {error}") from error
-    value = body.get(name) if isinstance(body, dict) else None
-    if not isinstance(value, str):
-        raise InvalidInput(f"The signed payload must be an object whose {name} is a string.")
-    return value

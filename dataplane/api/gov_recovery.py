@@ -86,5 +86,5 @@ def _encrypted_share(context: Context) -> Response:
     member_id = hex_id(context, "memberId")
     share = encrypted_share(context.tx, member_id)
     if share is None:
-        raise ResourceNotFound(f"Recovery share not found for member {member_id}.")
+        raise ResourceNotFound(f"Recovery share not found for member m[{member_id}].")
     return json_response({"memberId": member_id, "encryptedShare": share})

@@ -9,7 +9,7 @@ from dataplane.api.gov_request import ApiVersion, check_version, hex_id, version
 from dataplane.apps.endpoint import Context, Endpoint, Response, json_response, query_values, text_response
 from dataplane.errors import InvalidQueryParameterValue, ResourceNotFound
 from dataplane.governance.members import Member, all_members, find_member
-from dataplane.governance.nodes import all_nodes, endorsed_certificate, find_node
+from dataplane.governance.nodes import ALLOWED_TO_JOIN, all_nodes, endorsed_certificate, find_node
 from dataplane.governance.replay import DEFAULT_WINDOW_SIZE
 from dataplane.kv.tables import (
     CONSTITUTION,
@@ -35,6 +35,7 @@ from dataplane.txid import InvalidTxID, NodeId, TxID, TxStatus, UserId
 _NODES_CODE_IDS = f"{GOV}nodes.code_ids"
 _DEFAULT_VALIDITY_DAYS = 365
 _VIRTUAL = "Insecure_Virtual"
+_SGX = "OE_SGX_v1"
 
 
 def service_endpoints() -> list[Endpoint]:
@@ -83,6 +84,9 @@ def _info(context: Context) -> Response:
     }
     if "current_service_create_txid" in info:
         body["creationTransactionId"] = info["current_service_create_txid"]
+    previous = info.get("previous_service_identity_version")
+    if previous is not None:
+        body["previousServiceCreationTransactionId"] = str(TxID(context.node.view_of(previous) or 0, previous))
     return json_response(body)
 
 
@@ -140,19 +144,23 @@ def _join_policy(context: Context) -> Response:
     tx = context.tx
     return json_response(
         {
-            "sgx": {"measurements": _keys(tx, _NODES_CODE_IDS)},
+            "sgx": {"measurements": _allowed(tx, _NODES_CODE_IDS)},
             "virtual": {
-                "measurements": _keys(tx, NODES_VIRTUAL_MEASUREMENTS),
+                "measurements": _allowed(tx, NODES_VIRTUAL_MEASUREMENTS),
                 "hostData": _keys(tx, NODES_VIRTUAL_HOST_DATA),
             },
             "snp": {
-                "measurements": _keys(tx, NODES_SNP_MEASUREMENTS),
+                "measurements": _allowed(tx, NODES_SNP_MEASUREMENTS),
                 "hostData": _values(tx, NODES_SNP_HOST_DATA),
                 "uvmEndorsements": _values(tx, NODES_SNP_UVM_ENDORSEMENTS),
                 "tcbVersions": _values(tx, NODES_SNP_TCB_VERSIONS),
             },
         }
     )
+
+
+def _allowed(tx: Tx, table: str) -> list[str]:
+    return [key.decode() for key, value in tx.items(table) if load_json(value) == ALLOWED_TO_JOIN]
 
 
 def _keys(tx: Tx, table: str) -> list[str]:
@@ -237,21 +245,28 @@ def _node(tx: Tx, node_id: NodeId, record: Mapping[str, Any]) -> dict[str, objec
 
 
 def _quote_info(quote: Mapping[str, Any]) -> dict[str, object]:
-    body: dict[str, object] = {"format": quote["format"], "rawQuote": quote["quote"]}
+    """Evidence by its format; that of SEV-SNP shows what endorses it, not the report."""
+    body: dict[str, object] = {"format": quote["format"]}
     if quote["format"] == _VIRTUAL:
         evidence = load_json(base64.b64decode(quote["quote"]))
-        body["details"] = {
-            "measurement": evidence["measurement"],
-            "reportData": evidence["report_data"],
-            "hostData": evidence["host_data"],
-        }
+        details = {"measurement": "measurement", "reportData": "report_data", "hostData": "host_data"}
+        body["rawQuote"] = quote["quote"]
+        body["details"] = {name: evidence[stored] for name, stored in details.items()}
+    elif quote["format"] == _SGX:
+        body |= {"quote": quote["quote"], "endorsements": quote["endorsements"]}
+    else:
+        if "uvm_endorsements" in quote:
+            body["uvmEndorsements"] = quote["uvm_endorsements"]
+        if "endorsed_tcb" in quote:
+            body["endorsedTcb"] = base64.b64encode(bytes.fromhex(quote["endorsed_tcb"])).decode()
     return body
 
 
 def _interface(interface: Mapping[str, Any]) -> dict[str, object]:
+    """`protocol` is what the interface speaks above TLS, `HTTP1` or `HTTP2`."""
     body = {"publishedAddress": interface["published_address"]}
-    if "protocol" in interface:
-        body["protocol"] = interface["protocol"]
+    if "app_protocol" in interface:
+        body["protocol"] = interface["app_protocol"]
     return body
 
 

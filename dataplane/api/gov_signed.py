@@ -6,7 +6,7 @@ The modern API and the classic one (node-api.md 2.3, 2.4) differ in paths, names
 import json
 from typing import cast
 
-from dataplane.api.auth_cose import CREATED_AT, PROPOSAL_ID
+from dataplane.api.auth_cose import CREATED_AT
 from dataplane.apps.endpoint import Context, Identity
 from dataplane.config import RecoveryRole
 from dataplane.crypto.cose import Sign1
@@ -19,6 +19,8 @@ from dataplane.governance.proposals import Proposal, Signed
 from dataplane.governance.service import is_open
 from dataplane.governance.shares import TooFewHolders, issue_shares
 from dataplane.txid import MemberId
+
+PROPOSAL_ID = "ccf.gov.msg.proposal_id"
 
 
 def signed_request(context: Context) -> Signed:
