@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from dataplane.api.auth import Peer, authenticate
 from dataplane.api.gov import endpoints
@@ -25,6 +26,7 @@ from dataplane.config import RecoveryRole
 from dataplane.crypto.certs import (
     create_csr,
     endorse_node_csr,
+    load_certificate,
     self_signed_client_certificate,
     self_signed_node_certificate,
     self_signed_service_certificate,
@@ -42,6 +44,7 @@ from dataplane.kv.tables import HISTORICAL_ENCRYPTED_LEDGER_SECRET, SIGNATURES, 
 from dataplane.kv.tx import Tx
 from dataplane.txid import TxID, TxStatus
 
+NOBODY = Peer()
 NOW = datetime(2030, 1, 2, 3, 4, 5, tzinfo=UTC)
 MEASUREMENT = "Insecure hard-coded virtual measurement v1"
 HOST_DATA = sha256(b"executable").hexdigest()
@@ -68,6 +71,12 @@ class Party:
     @property
     def encryption_pem(self) -> str | None:
         return None if self.encryption_key is None else public_pem(self.encryption_key.public_key())
+
+    @property
+    def peer(self) -> Peer:
+        """Its certificate at the other end of a session."""
+        der = load_certificate(self.cert_pem).public_bytes(Encoding.DER)
+        return Peer(der, self.id)
 
     def new_member(self) -> NewMember:
         return NewMember(self.cert_pem, self.encryption_pem, self.data, self.role)
@@ -293,15 +302,24 @@ class World:
         when = next(self.clock) if created_at_s is None else created_at_s
         return self.send("POST", path, party.sign(message, payload, when, proposal_id), query)
 
-    def send(self, method: str, path: str, body: bytes, query: str = "api-version=2024-07-01") -> Answer:
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        query: str = "api-version=2024-07-01",
+        *,
+        peer: Peer = NOBODY,
+        content_type: str = "application/cose",
+    ) -> Answer:
         """Route, authenticate and run; commit a 2xx answer and discard any other, as the pipeline does."""
         found = self.routes.find(method, path)
         assert isinstance(found, Found), f"no endpoint for {method} {path}"
-        headers = {"content-type": "application/cose"} if body else {}
+        headers = {"content-type": content_type} if body else {}
         request = Request(method, f"{path}?{query}", path, query, headers, body, found.params)
         tx = self.store.begin()
         try:
-            caller = authenticate(found.endpoint.authn, tx, request, Peer(), lambda: NOW)
+            caller = authenticate(found.endpoint.authn, tx, request, peer, lambda: NOW)
             response = found.endpoint.run(Context(tx, request, caller, self))
         except CcfError as error:
             fault = {"error": {"code": error.code, "message": error.message}}

@@ -511,9 +511,6 @@ const definitions = {
       }
     },
     apply({ next_service_identity, previous_service_identity }) {
-      if (serviceInfo().status === "Recovering" && isAbsent(previous_service_identity)) {
-        throw new Error("a recovering service needs both previous_service_identity and next_service_identity");
-      }
       const previous = isAbsent(previous_service_identity) ? undefined : ccf.strToBuf(previous_service_identity);
       ccf.node.transitionServiceToOpen(previous, ccf.strToBuf(next_service_identity));
     },
