@@ -20,7 +20,7 @@ _QUANTITY = re.compile(r"\s*([0-9]+)\s*([A-Za-z]*)\s*", re.ASCII)
 # Sections that tune the original's memory layout or platforms; accepted so that its files work, without effect here.
 _WITHOUT_EFFECT = (
     "enclave", "memory", "worker_threads", "slow_io_logging_threshold", "node_to_node_message_limit",
-    "historical_cache_soft_limit", "jwt", "attestation",
+    "historical_cache_soft_limit", "attestation",
 )  # fmt: skip
 
 
@@ -166,6 +166,7 @@ class Config:
     signature_delay_ms: int
     tick_interval_ms: int
     idle_connection_timeout_ms: int
+    jwt_key_refresh_interval_ms: int
     client_connection_timeout_ms: int
     node_client_interface: str | None
     output_files: OutputFiles
@@ -192,6 +193,7 @@ def parse_config(document: object) -> Config:
     _refuse_snapshot_source(top)
     ledger, consensus = top.section("ledger", {}), top.section("consensus", {})
     signatures, logging = top.section("ledger_signatures", {}), top.section("logging", {})
+    jwt = top.section("jwt", {})
     if ledger.take("read_only_directories", None):
         raise ConfigError("ledger.read_only_directories", "is not served yet")
     logging.take("host_level", None)
@@ -213,13 +215,14 @@ def parse_config(document: object) -> Config:
         signature_delay_ms=signatures.time_ms("delay", "1000ms"),
         tick_interval_ms=max(1, top.time_ms("tick_interval", "10ms", 0)),
         idle_connection_timeout_ms=top.time_ms("idle_connection_timeout", "60s"),
+        jwt_key_refresh_interval_ms=jwt.time_ms("key_refresh_interval", "30min"),
         client_connection_timeout_ms=top.time_ms("client_connection_timeout", "2000ms"),
         node_client_interface=top.optional_text("node_client_interface"),
         output_files=_output_files(top.section("output_files", {})),
         log_format=logging.choice("format", "Text", ("Text", "Json")),
         ignore_first_sigterm=top.flag("ignore_first_sigterm", False),
     )
-    for section in (ledger, consensus, signatures, logging, top):
+    for section in (ledger, consensus, signatures, logging, jwt, top):
         section.done()
     return config
 

@@ -31,6 +31,7 @@ from dataplane.consensus.wire import MalformedMessage, decode_message, encode_me
 from dataplane.errors import RpcError
 from dataplane.governance.nodes import find_node, record_retired_committed
 from dataplane.kv.tables import (
+    JWT_ISSUERS,
     NODES_ENDORSED_CERTIFICATES,
     SERVICE_INFO,
     get_json,
@@ -100,6 +101,7 @@ class Node:
         self.session_metrics: Callable[[], Mapping[str, object]] = dict
         self.js_metrics: Callable[[], Mapping[str, object]] = dict
         self.on_endorsed: Callable[[str], None] = lambda certificate: None
+        self.on_jwt_issuers: Callable[[], None] = lambda: None
         self.admission: Callable[[], Mapping[str, Any]] = dict
 
     def attach(
@@ -223,6 +225,8 @@ class Node:
             raise NotPrimary from error
         if self._ops.wants_chunk(tx):
             self.replica.request_chunk()
+        if JWT_ISSUERS in tx.writes:
+            self.on_jwt_issuers()
         if self.replica.unsigned_count >= self._config.signature_tx_count:
             self._sign()
         self.wake()

@@ -12,7 +12,7 @@ import secrets
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +22,7 @@ from dataplane.api import common, gov
 from dataplane.api import node as node_api
 from dataplane.api.auth import Peer
 from dataplane.api.join import join_endpoint
+from dataplane.api.jwt_refresh import jwt_refresh_endpoints
 from dataplane.api.pipeline import InterfaceRules, Pipeline, SessionState
 from dataplane.api.routing import FRONTENDS, RouteTable
 from dataplane.apps.endpoint import Response
@@ -57,6 +58,7 @@ from dataplane.node.identity import (
     published_hosts,
 )
 from dataplane.node.join import Admission, join_service
+from dataplane.node.jwt_refresh import JwtKeyRefresh, refresh_by
 from dataplane.node.lifecycle import NodeState
 from dataplane.node.node import Node
 from dataplane.node.service_ops import NodeServiceOps
@@ -79,9 +81,11 @@ class RunningNode:
     server: HttpServer
     channels: Channels
     beats: Beats
+    jwt_refresh: JwtKeyRefresh
 
     async def close(self) -> None:
         """Stop listening, then flush and close the ledger."""
+        await self.jwt_refresh.close()
         await self.beats.close()
         await self.server.close()
         await self.channels.close()
@@ -135,7 +139,7 @@ class _Starter:
         node = self._assemble()
         assembled(node)
         self._beats.start()
-        running = RunningNode(node, self._server, self._channels, self._beats)
+        running = RunningNode(node, self._server, self._channels, self._beats, self._jwt_refresh)
         node.advance(NodeState.INITIALIZED)
         if isinstance(self._config.command, StartCommand):
             self._start_service(self._config.command, now)
@@ -213,7 +217,10 @@ class _Starter:
             natives={"gov.validateConstitution": validate_constitution},
         )
         declared = {
-            "node": node_api.endpoints(node, join_endpoint(node, self._ops)),
+            "node": [
+                *node_api.endpoints(node, join_endpoint(node, self._ops)),
+                *jwt_refresh_endpoints(lambda: asdict(self._jwt_refresh.counts)),
+            ],
             "gov": gov.endpoints(self._ops),
             "app": [],
         }
@@ -223,6 +230,8 @@ class _Starter:
             for name in FRONTENDS
         }
         self._pipeline = Pipeline(node, tables, app)
+        self._jwt_refresh = refresh_by(node, self._pipeline, config.jwt_key_refresh_interval_ms)
+        self._jwt_refresh.start()
         node.session_metrics = self._server.metrics
         node.js_metrics = lambda: js_metrics(node.begin())
         node.on_endorsed = self._present

@@ -75,6 +75,7 @@ def test_defaults_are_the_originals() -> None:
     assert (config.election_timeout_ms, config.message_timeout_ms, config.signature_delay_ms) == (5000, 100, 1000)
     assert (config.chunk_size, config.signature_tx_count, config.tick_interval_ms) == (5 << 20, 5000, 10)
     assert config.idle_connection_timeout_ms == 60_000
+    assert config.jwt_key_refresh_interval_ms == 30 * 60_000
 
 
 def test_an_interface_keeps_keys_it_does_not_know() -> None:
@@ -106,6 +107,8 @@ def test_a_joining_node() -> None:
         ("consensus/election_timeout", "fast", "consensus.election_timeout"),
         ("consensus/unknown", 1, "consensus.unknown"),
         ("unknown", 1, "unknown"),
+        ("jwt/key_refresh_interval", "0s", "jwt.key_refresh_interval"),
+        ("jwt/unknown", 1, "jwt.unknown"),
         ("command/start/members", [], "command.start.members"),
         ("ledger_signatures/tx_count", True, "ledger_signatures.tx_count"),
         ("output_files/sealed_ledger_secret_location", "x", "output_files.sealed_ledger_secret_location"),
