@@ -124,6 +124,10 @@ class JoinCommand:
     target_rpc_address: Address
     retry_timeout_ms: int
     follow_redirect: bool
+    fetch_recent_snapshot: bool = True
+    fetch_snapshot_max_attempts: int = 3
+    fetch_snapshot_retry_interval_ms: int = 1000
+    fetch_snapshot_max_size: int = 10 << 30  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +162,10 @@ class Config:
     node_data_json_file: str | None
     service_data_json_file: str | None
     ledger_directory: str
+    ledger_read_only: tuple[str, ...]
+    snapshot_directory: str
+    snapshot_read_only_directory: str | None
+    snapshot_tx_count: int
     chunk_size: int
     election_timeout_ms: int
     message_timeout_ms: int
@@ -190,12 +198,10 @@ def parse_config(document: object) -> Config:
     network.done()
     command = top.section("command")
     service_certificate_file = command.text("service_certificate_file", "service_cert.pem")
-    _refuse_snapshot_source(top)
     ledger, consensus = top.section("ledger", {}), top.section("consensus", {})
+    snapshots = top.section("snapshots", {})
     signatures, logging = top.section("ledger_signatures", {}), top.section("logging", {})
     jwt = top.section("jwt", {})
-    if ledger.take("read_only_directories", None):
-        raise ConfigError("ledger.read_only_directories", "is not served yet")
     logging.take("host_level", None)
     config = Config(
         node_to_node_bind=bind,
@@ -207,6 +213,10 @@ def parse_config(document: object) -> Config:
         node_data_json_file=top.optional_text("node_data_json_file"),
         service_data_json_file=top.optional_text("service_data_json_file"),
         ledger_directory=ledger.text("directory", "ledger"),
+        ledger_read_only=ledger.texts("read_only_directories", []),
+        snapshot_directory=snapshots.text("directory", "snapshots"),
+        snapshot_read_only_directory=snapshots.optional_text("read_only_directory"),
+        snapshot_tx_count=snapshots.number("tx_count", 10_000, 1),
         chunk_size=ledger.size("chunk_size", "5MB", 1, (1 << 32) - 1),
         election_timeout_ms=consensus.time_ms("election_timeout", "5000ms"),
         message_timeout_ms=consensus.time_ms("message_timeout", "100ms"),
@@ -222,7 +232,7 @@ def parse_config(document: object) -> Config:
         log_format=logging.choice("format", "Text", ("Text", "Json")),
         ignore_first_sigterm=top.flag("ignore_first_sigterm", False),
     )
-    for section in (ledger, consensus, signatures, logging, jwt, top):
+    for section in (ledger, snapshots, consensus, signatures, logging, jwt, top):
         section.done()
     return config
 
@@ -433,13 +443,14 @@ def _member(section: _Section) -> MemberFiles:
 
 
 def _join(section: _Section) -> JoinCommand:
-    for name in ("fetch_recent_snapshot", "fetch_snapshot_max_attempts", "fetch_snapshot_retry_interval"):
-        section.take(name, None)  # this node always replays the ledger from its first transaction
-    section.take("fetch_snapshot_max_size", None)
     command = JoinCommand(
         target_rpc_address=_address(section.at("target_rpc_address"), section.text("target_rpc_address")),
         retry_timeout_ms=section.time_ms("retry_timeout", "1000ms"),
         follow_redirect=section.flag("follow_redirect", True),
+        fetch_recent_snapshot=section.flag("fetch_recent_snapshot", True),
+        fetch_snapshot_max_attempts=section.number("fetch_snapshot_max_attempts", 3, 1),
+        fetch_snapshot_retry_interval_ms=section.time_ms("fetch_snapshot_retry_interval", "1000ms", 0),
+        fetch_snapshot_max_size=section.size("fetch_snapshot_max_size", "10GB", 1, (1 << 63) - 1),
     )
     section.done()
     return command
@@ -473,12 +484,3 @@ def _output_files(section: _Section) -> OutputFiles:
     )
     section.done()
     return files
-
-
-def _refuse_snapshot_source(top: _Section) -> None:
-    snapshots = top.section("snapshots", {})
-    snapshots.take("directory", None)  # no snapshots are taken yet; a directory and an interval do no harm
-    snapshots.take("tx_count", None)
-    if snapshots.take("read_only_directory", None):
-        raise ConfigError("snapshots.read_only_directory", "is not served yet")
-    snapshots.done()

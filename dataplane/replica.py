@@ -25,7 +25,7 @@ from dataplane.kv.tables import (
     get_json,
     load_json,
 )
-from dataplane.kv.tx import Tx
+from dataplane.kv.tx import Tables, Tx
 from dataplane.kv.writeset import WriteSet
 from dataplane.ledger.chunk import Chunker
 from dataplane.ledger.entry import NO_CLAIMS, EntryFlags, MalformedEntry, decode_entry, encode_entry, frame_size
@@ -53,6 +53,19 @@ class Frame:
 
     seqno: int
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """The state a snapshot is made of, held at the signature `txid`: values that nothing changes any more.
+
+    Taken before the signature is committed; to be used once it is, and dropped when it never will be.
+    """
+
+    txid: TxID
+    leaf: bytes
+    view_history: tuple[int, ...]
+    tables: Tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +107,8 @@ class Replica:
         self._marks: dict[int, tuple[Nodes | None, tuple[NodeId, ...]]] = {}  # membership marks by seqno
         self._configuration: Nodes = ()
         self._signature_due = False
+        self._snapshot_wanted = False
+        self._capture: Capture | None = None
         self._origin_seqno = 0  # entries up to here were not applied by us
         # What take_duties will hand out
         self._write: list[Frame] = []
@@ -144,6 +159,10 @@ class Replica:
         writes = self._sign(txid, self.tree.root(), tree_bytes)
         self._append_own(txid, writes, NO_CLAIMS, self._chunker.flags_at(txid.seqno))
         self._signature_due = False
+        if self._snapshot_wanted:
+            self._snapshot_wanted = False
+            leaf = self.tree.leaf(txid.seqno)
+            self._capture = Capture(txid, leaf, tuple(self.raft.view_history), self.store.tables())
         return txid
 
     def tick(self, elapsed_ms: int) -> None:
@@ -169,6 +188,24 @@ class Replica:
     def request_chunk(self) -> None:
         """End the chunk at the next signature."""
         self._chunker.request(self.raft.last_seqno)
+
+    def request_snapshot(self) -> None:
+        """Hold the state at the next signature, which also ends the chunk (ledger-format.md 1.3)."""
+        self._snapshot_wanted = True
+        self.request_chunk()
+
+    @property
+    def holds_capture(self) -> bool:
+        """Whether a state is held that nobody has taken yet, or asked for at the next signature."""
+        return self._snapshot_wanted or self._capture is not None
+
+    def take_capture(self) -> Capture | None:
+        """The state that was asked for, once its signature is committed. It is lost where the signature is."""
+        capture = self._capture
+        if capture is None or capture.txid.seqno > self.raft.commit_seqno:
+            return None
+        self._capture = None
+        return capture if self.txid_at(capture.txid.seqno) == capture.txid else None
 
     def take_duties(self) -> Duties:
         """Everything to do since the last call."""
@@ -354,6 +391,8 @@ class Replica:
         self.store.rollback(seqno)
         self.tree.truncate(seqno + 1)
         self.secrets.rollback(seqno)
+        if self._capture is not None and self._capture.txid.seqno > seqno:
+            self._capture = None
         self._chunker.rollback(seqno)
         while self._signed and self._signed[-1] > seqno:
             self._signed.pop()

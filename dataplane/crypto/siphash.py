@@ -6,7 +6,7 @@ integer is an operation on all of them: about 1.5 us per hash of a short key.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 
 _K0, _K1 = 0x7720796F726C694B, 0x2165726568207361  # ledger-format.md 5.3
@@ -17,14 +17,15 @@ _WORD = (1 << 64) - 1
 _LOW_WORDS = Struct("<Q8x")
 
 
-def siphash_all(keys: Iterable[bytes]) -> dict[bytes, int]:
-    """The 64-bit hash of each key."""
+def siphash_all(keys: Iterable[bytes], pause: Callable[[], None] = lambda: None) -> dict[bytes, int]:
+    """The 64-bit hash of each key. `pause` is called every millisecond or so of work."""
     by_words: dict[int, list[bytes]] = defaultdict(list)
     for key in keys:
         by_words[len(key) // 8].append(key)
     hashes: dict[bytes, int] = {}
     for words, group in by_words.items():
         for start in range(0, len(group), _LANES):
+            pause()
             batch = group[start : start + _LANES]
             hashes.update(zip(batch, _hash_batch(batch, words + 1), strict=True))
     return hashes

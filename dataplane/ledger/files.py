@@ -267,6 +267,15 @@ class LedgerFiles:
         return next((chunk for chunk in self._chunks if chunk.first <= seqno <= chunk.last), None)
 
     def _committed_with(self, seqno: int) -> tuple[ChunkName, Path] | None:
+        found = self._listed_with(seqno)
+        if found is None and self._read_only:  # which may have been filled, or mounted, since
+            for name, path in _committed_chunks(self._read_only).items():
+                self._paths.setdefault(name, path)
+            self._names = sorted(self._paths)
+            found = self._listed_with(seqno)
+        return found
+
+    def _listed_with(self, seqno: int) -> tuple[ChunkName, Path] | None:
         index = bisect_right(self._names, seqno, key=lambda name: name.first) - 1
         while index >= 0 and (self._names[index].last or 0) < seqno:
             index -= 1  # directories may hold chunks that overlap
@@ -347,6 +356,8 @@ def _committed_chunks(directories: Sequence[Path]) -> dict[ChunkName, Path]:
     """Committed files by name; the last directory wins where several hold the same."""
     found: dict[ChunkName, Path] = {}
     for directory in directories:
+        if not directory.is_dir():
+            continue  # to be mounted later
         for path in sorted(directory.iterdir()):
             name = parse_name(path.name)
             if name is not None and name.committed and not name.recovery:

@@ -4,6 +4,7 @@ Equal states give equal bytes: tables by name, keys by a hash that every node co
 trusted follows them in the file: the receipt of the transaction that put their digest into the ledger (5.4).
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from struct import Struct
@@ -27,6 +28,7 @@ _U64 = Struct("<Q")
 _PAIR = Struct("<QQ")
 _HEAD = Struct("<BQQQ32sQ")  # type, seqno, no digests, size of the leaf, the leaf, size of the view history
 _FIXED_SIZE = HEADER_SIZE + TAG_SIZE + _IV.size + _U64.size
+_BUCKET_ROWS = 256  # about half a millisecond of work
 _PADDING = tuple(bytes(size) for size in range(8))
 _TOMBSTONE = 1 << 63  # in a version: CCF 1.x kept removed keys
 
@@ -72,23 +74,30 @@ class SnapshotFile(NamedTuple):
 
 
 def encode_snapshot(
-    seqno: int, leaf: bytes, view_history: tuple[int, ...], tables: Tables, secret: LedgerSecretCipher
+    seqno: int,
+    leaf: bytes,
+    view_history: tuple[int, ...],
+    tables: Tables,
+    secret: LedgerSecretCipher,
+    pause: Callable[[], None] = lambda: None,
 ) -> bytes:
     """The frame of `tables` as they were at `seqno`, under the ledger secret of that seqno.
 
-    Reads immutable values only, so it may run in another thread. Raises `ValueError` where the size cannot be stored.
+    Reads immutable values only, so it may run in another thread; `pause` is called every millisecond or so of work, so
+    that it can let others have the interpreter. Raises `ValueError` where the size cannot be stored.
     """
     history = b"".join(map(_U64.pack, view_history))
     head = _HEAD.pack(EntryType.SNAPSHOT, seqno, 0, DIGEST_SIZE, leaf, len(history))
     names = sorted(tables)
-    public = head + history + _encode_tables([name for name in names if is_public(name)], tables)
-    private = _encode_tables([name for name in names if not is_public(name)], tables)
-    size = _FIXED_SIZE - HEADER_SIZE + len(public) + len(private)
+    public = [head, history, *_encode_tables([name for name in names if is_public(name)], tables, pause)]
+    private = _encode_tables([name for name in names if not is_public(name)], tables, pause)
+    public_size = sum(map(len, public))
+    size = _FIXED_SIZE - HEADER_SIZE + public_size + sum(map(len, private))
     if size > MAX_SIZE:
         raise ValueError(f"a snapshot of {size} bytes cannot be stored")
     iv = _IV.pack(seqno, _IV_VIEW)
-    tag, ciphertext = secret.aes.seal(iv, private, public)
-    return b"".join((_U64.pack(FORMAT_VERSION | size << 16), tag, iv, _U64.pack(len(public)), public, ciphertext))
+    tag, ciphertext = secret.aes.seal_parts(iv, private, public, pause)
+    return b"".join([_U64.pack(FORMAT_VERSION | size << 16), tag, iv, _U64.pack(public_size), *public, *ciphertext])
 
 
 def split_file(data: bytes) -> SnapshotFile:
@@ -127,23 +136,34 @@ def decode_snapshot(frame: bytes, secrets: LedgerSecrets | None = None) -> Snaps
     return Snapshot(seqno, leaf, history, tables, sha256(frame).digest())
 
 
-def _encode_tables(names: list[str], tables: Tables) -> bytes:
+def _encode_tables(names: list[str], tables: Tables, pause: Callable[[], None]) -> list[bytes]:
     parts: list[bytes] = []
     for name in names:
-        body = _encode_rows(tables[name].rows)
+        body = list(_encode_rows(tables[name].rows, pause))
         raw = name.encode()
-        parts += (_U64.pack(len(raw)), raw, _PAIR.pack(tables[name].version, len(body)), body)
-    return b"".join(parts)
+        parts += (_U64.pack(len(raw)), raw, _PAIR.pack(tables[name].version, sum(map(len, body))), *body)
+    return parts
 
 
-def _encode_rows(rows: Rows) -> bytes:
-    hashes = siphash_all(rows)
-    by_key = dict(rows)
-    order = sorted(by_key, key=lambda key: (hashes[key] & 0xFFFFFFFF, key))
+def _encode_rows(rows: Rows, pause: Callable[[], None]) -> Iterator[bytes]:
+    """The rows of one table in pieces, none of which takes long to sort, encode or encrypt."""
+    hashes = siphash_all(rows, pause)
+    buckets: list[list[tuple[int, bytes]]] = [[] for _ in range(max(1, len(rows) // _BUCKET_ROWS))]
+    for count, (key, hashed) in enumerate(hashes.items()):
+        order = hashed & 0xFFFFFFFF
+        buckets[order * len(buckets) >> 32].append((order, key))
+        if count % _BUCKET_ROWS == 0:
+            pause()
+    for bucket in buckets:
+        pause()
+        yield _encode_bucket(bucket, rows)
+
+
+def _encode_bucket(bucket: list[tuple[int, bytes]], rows: Rows) -> bytes:
     pack, pack_pair, padding = _U64.pack, _PAIR.pack, _PADDING
     parts: list[bytes] = []
-    for key in order:
-        seqno, value = by_key[key]
+    for _, key in sorted(bucket):
+        seqno, value = rows[key]
         key_size, size = len(key), len(value)
         parts += (pack(key_size), key, padding[-key_size % 8], pack_pair(8 + size, seqno), value, padding[-size % 8])
     return b"".join(parts)

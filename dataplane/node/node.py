@@ -34,10 +34,13 @@ from dataplane.kv.tables import (
     JWT_ISSUERS,
     NODES_ENDORSED_CERTIFICATES,
     SERVICE_INFO,
+    SNAPSHOT_EVIDENCE,
     get_json,
+    put_json,
 )
 from dataplane.kv.tx import Tx
 from dataplane.ledger.files import LedgerFailed, LedgerFiles
+from dataplane.ledger.snapshot_files import SnapshotFiles
 from dataplane.node.beats import Beats
 from dataplane.node.channels import Channels
 from dataplane.node.forwarding import (
@@ -50,6 +53,7 @@ from dataplane.node.identity import NodeIdentity
 from dataplane.node.lifecycle import NodeState, advance
 from dataplane.node.metrics import Counters, families
 from dataplane.node.service_ops import NodeServiceOps
+from dataplane.node.snapshots import Snapshots, opens_service
 from dataplane.node.turns import Turns
 from dataplane.replica import Duties, Replica
 from dataplane.txid import NodeId, TxID, TxStatus
@@ -105,7 +109,13 @@ class Node:
         self.admission: Callable[[], Mapping[str, Any]] = dict
 
     def attach(
-        self, replica: Replica, ledger: LedgerFiles, channels: Channels, pipeline: Pipeline, beats: Beats
+        self,
+        replica: Replica,
+        ledger: LedgerFiles,
+        snapshot_files: SnapshotFiles,
+        channels: Channels,
+        pipeline: Pipeline,
+        beats: Beats,
     ) -> None:
         """Give the node its parts and start its clock."""
         self.replica = replica
@@ -113,6 +123,9 @@ class Node:
         self._channels = channels
         self._pipeline = pipeline
         self._beats = beats
+        self.snapshots = Snapshots(
+            replica, ledger, snapshot_files, self._config.snapshot_tx_count, self._submit_evidence, self._loop
+        )
         self._loop.call_later(self._config.tick_interval_ms / 1000, self._tick)
 
     def advance(self, target: NodeState) -> None:
@@ -227,6 +240,8 @@ class Node:
             self.replica.request_chunk()
         if JWT_ISSUERS in tx.writes:
             self.on_jwt_issuers()
+        if self._ops.wants_snapshot(tx) or (not self._app_open and opens_service(tx.writes)):
+            self.snapshots.request()
         if self.replica.unsigned_count >= self._config.signature_tx_count:
             self._sign()
         self.wake()
@@ -325,6 +340,8 @@ class Node:
         return self.replica.signature_due or (timed_out and self.replica.unsigned_count > 0)
 
     def _sign(self) -> None:
+        if self._state is NodeState.PART_OF_NETWORK:  # the only state in which the store is whole
+            self.snapshots.before_signature()
         self.replica.sign()
         self.counters.signatures += 1
         self._since_signature_ms = 0.0
@@ -351,6 +368,7 @@ class Node:
         if duties.commit is not None:
             self._ledger.commit(duties.commit)
             self._on_commit()
+            self.snapshots.on_commit()
         for change in duties.became:
             self._on_change(change)
 
@@ -425,6 +443,15 @@ class Node:
                 _log.info("This node is retired")
             case _:
                 pass
+
+    def _submit_evidence(self, row: dict[str, object], claims_digest: bytes) -> TxID | None:
+        """A snapshot's digest, as the primary's own transaction (ledger-format.md 5.4)."""
+        if not self.is_primary:
+            return None
+        tx = self.begin()
+        put_json(tx, SNAPSHOT_EVIDENCE, row)
+        tx.claims_digest = claims_digest
+        return self.submit(tx)
 
     def _record_retirements(self) -> None:
         """The primary's own transactions: these retirements are committed (node-api.md 6.5).

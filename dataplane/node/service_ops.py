@@ -6,7 +6,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from dataplane.crypto.keys import PrivateKey
-from dataplane.errors import RpcError
 from dataplane.governance.recovery import SecretHistory
 from dataplane.governance.shares import LatestSecret
 from dataplane.kv.tx import Tx
@@ -26,6 +25,7 @@ class NodeServiceOps:
         self.read_secret_history: Callable[[], SecretHistory] = tuple
         self.unseal_version: Callable[[int], bytes | None] | None = None
         self._chunk_wanted_by: Tx | None = None
+        self._snapshot_wanted_by: Tx | None = None
 
     @property
     def service_key(self) -> PrivateKey:
@@ -55,7 +55,7 @@ class NodeServiceOps:
         self._chunk_wanted_by = tx
 
     def request_snapshot(self, tx: Tx) -> None:
-        raise RpcError(501, "NotImplemented", "Snapshots are not served yet.")
+        self._snapshot_wanted_by = tx
 
     def log(self, level: str, text: str) -> None:
         _log.log(_LEVELS.get(level, logging.INFO), "%s", text)
@@ -64,4 +64,10 @@ class NodeServiceOps:
         """Whether `tx`, which just took effect, asked for a chunk; asked once."""
         wanted = self._chunk_wanted_by is tx
         self._chunk_wanted_by = None
+        return wanted
+
+    def wants_snapshot(self, tx: Tx) -> bool:
+        """Whether `tx`, which just took effect, asked for a snapshot; asked once."""
+        wanted = self._snapshot_wanted_by is tx
+        self._snapshot_wanted_by = None
         return wanted

@@ -47,6 +47,7 @@ from dataplane.ledger.chunk import Chunker
 from dataplane.ledger.files import LedgerFiles, SeqnoNotFound
 from dataplane.ledger.secrets import LedgerSecrets
 from dataplane.ledger.signatures import build_signature
+from dataplane.ledger.snapshot_files import SnapshotFiles
 from dataplane.node.beats import Beats
 from dataplane.node.channels import ChannelLimits, Channels
 from dataplane.node.history import History
@@ -188,11 +189,25 @@ class _Starter:
         if files.rpc_addresses_file:
             self._write(files.rpc_addresses_file, json.dumps(addresses))
 
+    def _read_only_ledgers(self) -> list[Path]:
+        """Earlier entries of the service that is joined; a new one has none."""
+        starting = isinstance(self._config.command, StartCommand)
+        return [] if starting else [Path(path) for path in self._config.ledger_read_only]
+
+    def _snapshot_files(self) -> SnapshotFiles:
+        """The directory is made at once, as launchers look into it."""
+        read_only = self._config.snapshot_read_only_directory
+        try:
+            return SnapshotFiles(Path(self._config.snapshot_directory), [Path(read_only)] if read_only else [])
+        except OSError as error:
+            raise StartFailed(f"cannot make the directory for snapshots: {error}") from error
+
     def _assemble(self) -> Node:
         config = self._config
         node = Node(config, self._identity, self._rpc_interfaces, self._version, self._ops, self._stop)
         self._node = node
-        self._ledger = LedgerFiles(Path(config.ledger_directory))
+        self._ledger = LedgerFiles(Path(config.ledger_directory), self._read_only_ledgers())
+        snapshot_files = self._snapshot_files()
         begin = Raft.start if isinstance(config.command, StartCommand) else Raft.join
         raft = begin(
             node_id=self._identity.id,
@@ -243,7 +258,7 @@ class _Starter:
             held_up_ms=config.message_timeout_ms,
             script_deadline=running_deadline_s,
         )
-        node.attach(self._replica, self._ledger, self._channels, self._pipeline, self._beats)
+        node.attach(self._replica, self._ledger, snapshot_files, self._channels, self._pipeline, self._beats)
         return node
 
     # A new service

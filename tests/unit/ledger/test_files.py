@@ -316,3 +316,16 @@ def test_a_ledger_that_begins_late_says_so(tmp_path: Path) -> None:
     with pytest.raises(SeqnoNotFound):
         ledger.read(8, 9)
     ledger.close()
+
+
+def test_a_read_only_directory_may_be_filled_later(tmp_path: Path) -> None:
+    late = tmp_path / "late"
+    ledger = LedgerFiles(tmp_path / "own", [late])
+    ledger.begin_after(2)
+    with pytest.raises(SeqnoNotFound):
+        ledger.read(1, 2)
+    other = filled(late, 0, END)
+    other.commit(2)
+    other.close()
+    assert ledger.read(1, 2) == [frame(1), frame(2, flags=END)]
+    ledger.close()

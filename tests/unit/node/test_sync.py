@@ -68,7 +68,8 @@ def reported_after(*truncations: int) -> list[int]:
         replica = ScriptedReplica(written, *(Duties(seqno, (), False, (), None, (), None) for seqno in truncations))
         identity = new_node_identity(NodeCertificate(), ["127.0.0.1"], datetime.now(UTC))
         node = Node(CONFIG, identity, {}, Version("", ""), NodeServiceOps(LedgerSecrets()), lambda reason: None)
-        node.attach(cast(Any, replica), cast(Any, ledger), cast(Any, None), cast(Any, None), cast(Any, None))
+        unused = cast(Any, None)
+        node.attach(cast(Any, replica), cast(Any, ledger), unused, unused, unused, unused)
         for _ in range(1 + len(truncations)):
             node.wake()
             await asyncio.sleep(0)  # one turn of the loop, one pump
