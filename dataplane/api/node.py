@@ -21,7 +21,7 @@ from dataplane.apps.endpoint import (
 )
 from dataplane.errors import InternalError, InvalidHeaderValue, InvalidQueryParameterValue, ResourceNotFound
 from dataplane.governance.nodes import NodeStatus, all_nodes, find_node, nodes_with_status, remove_retired
-from dataplane.kv.tables import NODES_INFO, SERVICE_CONFIG, SERVICE_INFO, get_json, load_json
+from dataplane.kv.tables import NODES_INFO, SERVICE_CONFIG, SERVICE_INFO, SIGNATURES, UNIT_KEY, get_json, load_json
 from dataplane.kv.tx import Tx
 from dataplane.txid import NodeId
 
@@ -115,6 +115,7 @@ def _bind(run: Callable[[Context, Node], Response], node: Node) -> Callable[[Con
 
 
 def _state(context: Context, node: Node) -> Response:
+    context.tx.has(SIGNATURES, UNIT_KEY)  # the answer names the transaction it saw (drop-in.md 3.4)
     return json_response(
         {
             "node_id": node.node_id,

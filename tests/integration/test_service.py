@@ -46,6 +46,12 @@ def test_a_receipt_from_any_node_verifies_offline(service: Service) -> None:
         assert verify_receipt(receipt, service.certificate).txid == txid
 
 
+def test_the_state_names_the_transaction_it_saw(service: Service) -> None:
+    """Launchers wait for that transaction on every node."""
+    for node in service.alive():
+        assert service.session(node).request("GET", "/node/state").txid is not None
+
+
 def test_the_documents_list_every_endpoint(service: Service) -> None:
     app = service.session().get_json("/app/api")
     assert {"/app/log/private", "/app/commit", "/app/receipt"} <= set(app["paths"])

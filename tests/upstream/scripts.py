@@ -41,7 +41,7 @@ SCRIPTS = (
     Script("e2e_logging_js", "A", "e2e_logging.py", _LOGGING_BUNDLE, "^js$"),
     Script("e2e_logging_js_illegal", "A", "e2e_logging.py", _LOGGING_BUNDLE, "^js_illegal$"),
     Script("e2e_batched", "A", "e2e_batched.py", ("--js-app-bundle", "{tree}/src/apps/batched", *_SLOW_ELECTION)),
-    Script("redirects", "A", "redirects.py", _LOGGING_BUNDLE),
+    Script("redirects", "A", "redirects.py", _LOGGING_BUNDLE, "^js_"),
     Script("consistency_trace_validation", "A", "consistency_trace_validation.py"),
     Script("modules", "A", "js-modules/modules.py", ("--package", "js_generic", *_SLOW_ELECTION)),
     Script(
