@@ -1,10 +1,8 @@
 """The `/node` frontend: what a node tells of itself, its peers and its ledger (node-api.md 2.2)."""
 
 import base64
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 from dataplane.api.prometheus import CONTENT_TYPE, Family, render, wants_text
@@ -19,13 +17,11 @@ from dataplane.apps.endpoint import (
     query_values,
     text_response,
 )
-from dataplane.errors import InternalError, InvalidHeaderValue, InvalidQueryParameterValue, ResourceNotFound
+from dataplane.errors import InternalError, InvalidQueryParameterValue, ResourceNotFound
 from dataplane.governance.nodes import NodeStatus, all_nodes, find_node, nodes_with_status, remove_retired
 from dataplane.kv.tables import NODES_INFO, SERVICE_CONFIG, SERVICE_INFO, SIGNATURES, UNIT_KEY, get_json, load_json
 from dataplane.kv.tx import Tx
 from dataplane.txid import NodeId
-
-_CHUNK_NAME = re.compile(r"ledger_[0-9]+-[0-9]+\.committed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +56,6 @@ class Node(NodeView, Protocol):
     def metric_families(self) -> Sequence[Family]: ...
     def js_metrics(self) -> Mapping[str, object]: ...
     def memory(self) -> Mapping[str, int]: ...
-    def chunk_with(self, seqno: int) -> Path | None: ...
-    def chunk_path(self, name: str) -> Path | None: ...
     def primary_address(self, interface: str | None) -> str | None: ...
 
 
@@ -83,8 +77,6 @@ def endpoints(node: Node, join: Callable[[Context], Response]) -> list[Endpoint]
         ("/backup", _backup),
         ("/ready/app", _ready_app),
         ("/ready/gov", _ready_gov),
-        ("/ledger-chunk", _ledger_chunk_since),
-        ("/ledger-chunk/{chunk_name}", _ledger_chunk),
         ("/quotes/self", _quote_self),
         ("/attestations/self", _quote_self),
     ]
@@ -101,8 +93,6 @@ def endpoints(node: Node, join: Callable[[Context], Response]) -> list[Endpoint]
         *(Endpoint("GET", path, _bind(run, node), forwarding=never) for path, run in local),
         *(Endpoint("GET", path, _bind(run, node)) for path, run in shared),
         Endpoint("HEAD", "/primary", _bind(_head_primary, node), forwarding=never),
-        Endpoint("HEAD", "/ledger-chunk", _bind(_ledger_chunk_since, node), forwarding=never),
-        Endpoint("HEAD", "/ledger-chunk/{chunk_name}", _bind(_ledger_chunk, node), forwarding=never),
         Endpoint(
             "DELETE", "/network/nodes/{node_id}", _bind(_delete_node, node), mode=Mode.READ_WRITE, forwarding=always
         ),
@@ -282,51 +272,6 @@ def _quotes(context: Context, node: Node) -> Response:
 
 def _attestations(context: Context, node: Node) -> Response:
     return json_response({"attestations": _trusted_quotes(context.tx)})
-
-
-def _ledger_chunk_since(context: Context, node: Node) -> Response:
-    """Where the committed chunk that holds a seqno can be read (node-api.md 2.2.2)."""
-    since = query_values(context.request.query).get("since", "")
-    if not since.isdecimal() or int(since) < 1:
-        raise InvalidQueryParameterValue("The query parameter since must be a seqno, at least 1.")
-    path = node.chunk_with(int(since))
-    if path is not None:
-        return _redirect(f"/node/ledger-chunk/{path.name}")
-    if not node.is_primary and node.primary_id is not None:
-        return _redirect(f"https://{_primary_address(context, node)}{context.request.url}")
-    raise ResourceNotFound(f"No committed ledger chunk holds seqno {since}.")
-
-
-def _ledger_chunk(context: Context, node: Node) -> Response:
-    name = context.request.params["chunk_name"]
-    path = node.chunk_path(name) if _CHUNK_NAME.fullmatch(name) else None
-    if path is None:
-        raise ResourceNotFound(f"Ledger chunk {name} not found.")
-    content = path.read_bytes()
-    headers = {
-        "content-type": "application/octet-stream",
-        "x-ms-ccf-ledger-chunk-name": name,
-        "accept-ranges": "bytes",
-    }
-    wanted = context.request.headers.get("range")
-    if wanted is None:
-        return Response(200, content, headers)
-    first, last = _byte_range(wanted, len(content))
-    headers["content-range"] = f"bytes {first}-{last}/{len(content)}"
-    return Response(206, content[first : last + 1], headers)
-
-
-def _byte_range(text: str, size: int) -> tuple[int, int]:
-    """First and last byte of one `bytes=` range, both included (RFC 9110 14.1.2)."""
-    match = re.fullmatch(r"bytes=([0-9]*)-([0-9]*)", text)
-    if match is None or not (match[1] or match[2]):
-        raise InvalidHeaderValue(f"Invalid range: {text}")
-    if not match[1]:
-        return max(0, size - int(match[2])), size - 1
-    first, last = int(match[1]), min(int(match[2] or size - 1), size - 1)
-    if first > last:
-        raise InvalidHeaderValue(f"Invalid range: {text} of {size} bytes is out of order")
-    return first, last
 
 
 def _redirect(location: str) -> Response:

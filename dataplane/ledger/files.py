@@ -178,6 +178,17 @@ class LedgerFiles:
             found = self._committed_with(seqno)
             return None if found is None else found[1]
 
+    def committed_chunk_with(self, seqno: int) -> Path | None:
+        """The committed file that holds `seqno`."""
+        with self._guard:
+            found = self._committed_with(seqno)
+            return None if found is None else found[1]
+
+    def committed_chunk(self, name: ChunkName) -> Path | None:
+        """The committed file of this name."""
+        with self._guard:
+            return self._paths.get(name)
+
     def committed_chunks(self) -> list[Path]:
         """The committed files, in order of seqno."""
         with self._guard:

@@ -210,13 +210,6 @@ class Node:
             "peak_allocated_heap_size": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         }
 
-    def chunk_with(self, seqno: int) -> Path | None:
-        path = self._ledger.chunk_with(seqno)
-        return path if path is not None and path.name.endswith(".committed") else None
-
-    def chunk_path(self, name: str) -> Path | None:
-        return next((path for path in self._ledger.committed_chunks() if path.name == name), None)
-
     def primary_address(self, interface: str | None) -> str | None:
         """The primary's published address of `interface`, by default of its first one."""
         record = None if self.primary_id is None else find_node(self.begin(), self.primary_id)

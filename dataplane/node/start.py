@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from dataplane.api import common, gov
+from dataplane.api import common, gov, node_files
 from dataplane.api import node as node_api
 from dataplane.api.auth import Peer
 from dataplane.api.join import join_endpoint
@@ -234,6 +234,7 @@ class _Starter:
         declared = {
             "node": [
                 *node_api.endpoints(node, join_endpoint(node, self._ops)),
+                *node_files.endpoints(node, self._ledger, snapshot_files),
                 *jwt_refresh_endpoints(lambda: asdict(self._jwt_refresh.counts)),
             ],
             "gov": gov.endpoints(self._ops),
