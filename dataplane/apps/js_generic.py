@@ -242,13 +242,16 @@ class JsApp(Generic[Match_co]):
     def _failure(self, error: JsError, options: RuntimeOptions) -> InternalError:
         message = str(error) if isinstance(error, JsTimeout | JsLoadError) else _EXECUTING
         reason = error.engine_reason if isinstance(error, JsTimeout) else error.reason
+        if not options.log_exception_details and not options.return_exception_details:
+            return InternalError(message)
+        trace = error.trace
         if options.log_exception_details:
-            self._console("error", f"{reason}: {error.trace or '<no trace>'}")
+            self._console("error", f"{reason}: {trace or '<no trace>'}")
         if not options.return_exception_details:
             return InternalError(message)
         detail: dict[str, object] = {"code": "JSException", "message": reason}
-        if error.trace:
-            detail["trace"] = error.trace
+        if trace:
+            detail["trace"] = trace
         return InternalError(message, details=[detail])
 
     def _natives_for(self, node: NodeView) -> Natives:
@@ -385,9 +388,18 @@ def _consensus(node: NodeView) -> Natives:
 
     return {
         "consensus.getLastCommittedTxId": last_committed,
-        "consensus.getStatusForTxId": lambda view, seqno: str(node.status(TxID(view, seqno))),
-        "consensus.getViewForSeqno": node.view_of,
+        "consensus.getStatusForTxId": lambda view, seqno: str(node.status(TxID(_count(view), _count(seqno)))),
+        "consensus.getViewForSeqno": lambda seqno: node.view_of(_count(seqno)),
     }
+
+
+def _count(value: object) -> int:
+    """A view or seqno that a script gave."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("views and seqnos are integers")
+    if value < 0:
+        raise ValueError("views and seqnos are not negative")
+    return value
 
 
 def _policy(policy: object) -> Policy:

@@ -407,6 +407,21 @@ def test_consensus_answers_come_from_the_node() -> None:
     assert _echo("[ccf.consensus.getViewForSeqno(3), ccf.consensus.getViewForSeqno(99)]") == [2, None]
 
 
+@pytest.mark.parametrize(
+    ("call", "kind"),
+    [
+        ("getStatusForTxId('2', 3)", "TypeError"),
+        ("getStatusForTxId(2, 1.5)", "TypeError"),
+        ("getStatusForTxId(2, -1)", "Error"),
+        ("getViewForSeqno(true)", "TypeError"),
+        ("getViewForSeqno(undefined)", "TypeError"),
+    ],
+)
+def test_views_and_seqnos_are_checked(call: str, kind: str) -> None:
+    error = _error(f"ccf.consensus.{call}", {"return_exception_details": True})
+    assert str(error.details[0]["message"]).startswith(f"{kind}: ")
+
+
 # Reuse
 
 

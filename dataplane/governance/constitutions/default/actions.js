@@ -575,9 +575,9 @@ const definitions = {
       max_cached_interpreters: "integer?",
     },
     check(args) {
-      for (const name of ["max_heap_bytes", "max_stack_bytes", "max_execution_time_ms"]) {
-        checkBounds(args[name], 1, Number.MAX_SAFE_INTEGER, name);
-      }
+      checkBounds(args.max_heap_bytes, 1, Number.MAX_SAFE_INTEGER, "max_heap_bytes");
+      checkBounds(args.max_stack_bytes, 1, Number.MAX_SAFE_INTEGER, "max_stack_bytes");
+      checkBounds(args.max_execution_time_ms, 0, Number.MAX_SAFE_INTEGER, "max_execution_time_ms");
       checkBounds(args.max_cached_interpreters, 0, Number.MAX_SAFE_INTEGER, "max_cached_interpreters");
     },
     apply(args) {
