@@ -20,7 +20,7 @@ _QUANTITY = re.compile(r"\s*([0-9]+)\s*([A-Za-z]*)\s*", re.ASCII)
 # Sections that tune the original's memory layout or platforms; accepted so that its files work, without effect here.
 _WITHOUT_EFFECT = (
     "enclave", "memory", "worker_threads", "slow_io_logging_threshold", "node_to_node_message_limit",
-    "historical_cache_soft_limit", "attestation",
+    "attestation",
 )  # fmt: skip
 
 
@@ -180,6 +180,7 @@ class Config:
     output_files: OutputFiles
     log_format: str
     ignore_first_sigterm: bool
+    historical_cache_soft_limit: int  # bytes
 
 
 def parse_config(document: object) -> Config:
@@ -231,6 +232,7 @@ def parse_config(document: object) -> Config:
         output_files=_output_files(top.section("output_files", {})),
         log_format=logging.choice("format", "Text", ("Text", "Json")),
         ignore_first_sigterm=top.flag("ignore_first_sigterm", False),
+        historical_cache_soft_limit=top.size("historical_cache_soft_limit", "512MB", 0, (1 << 63) - 1),
     )
     for section in (ledger, snapshots, consensus, signatures, logging, jwt, top):
         section.done()

@@ -235,6 +235,11 @@ class Replica:
         return self.raft.role is Leadership.LEADER
 
     @property
+    def origin_seqno(self) -> int:
+        """The last seqno of the state this replica began at; signatures before it are not known."""
+        return self._origin_seqno
+
+    @property
     def unsigned_count(self) -> int:
         """Entries after the last signature transaction."""
         return self.raft.last_seqno - self.last_signed_seqno

@@ -4,20 +4,18 @@ from collections.abc import Callable, Iterable, Mapping
 
 from dataplane.api.openapi import document
 from dataplane.apps.endpoint import Context, Endpoint, Response, json_response, query_values
+from dataplane.apps.historical import find_state
 from dataplane.errors import InternalError, InvalidQueryParameterValue, RpcError
 from dataplane.kv.tx import Tx
-from dataplane.txid import InvalidTxID, TxID, TxStatus
-
-Receipts = Callable[[TxID], Mapping[str, object]]
-"""The JSON receipt of a committed transaction of this node's ledger."""
-
+from dataplane.past import Historical, PastState
+from dataplane.txid import InvalidTxID, TxID
 
 Deployed = Callable[[Tx], Iterable[Endpoint]]
 """The endpoints the members deployed, as a transaction sees them."""
 
 
 def endpoints(
-    frontend: str, others: Iterable[Endpoint], receipts: Receipts, deployed: Deployed = lambda tx: ()
+    frontend: str, others: Iterable[Endpoint], history: Historical, deployed: Deployed = lambda tx: ()
 ) -> list[Endpoint]:
     """All endpoints of `frontend`: `others`, and the common ones. The document lists those of `deployed` too."""
     known = list(others)
@@ -25,13 +23,19 @@ def endpoints(
     def api(context: Context) -> Response:
         return json_response(document(frontend, [*known, *shared, *deployed(context.tx)]))
 
-    def receipt(context: Context) -> Response:
-        return _receipt(context, receipts)
+    def of_the_past(answer: Callable[[PastState], Response]) -> Callable[[Context], Response]:
+        def run(context: Context) -> Response:
+            text = query_values(context.request.query).get("transaction_id")
+            found = find_state(history, context, text)
+            return found if isinstance(found, Response) else answer(found)
+
+        return run
 
     shared = [
         Endpoint("GET", "/commit", _commit),
         Endpoint("GET", "/tx", _tx),
-        Endpoint("GET", "/receipt", receipt),
+        Endpoint("GET", "/receipt", of_the_past(lambda state: json_response(state.receipt()))),
+        Endpoint("GET", "/receipt/cose", of_the_past(_cose_receipt), hidden=True),  # no part of the published schema
         Endpoint("GET", "/api", api),
     ]
     return [*known, *shared]
@@ -82,16 +86,5 @@ def _required_txid(context: Context) -> TxID:
         raise InvalidQueryParameterValue(f"The query parameter transaction_id: {error}.") from error
 
 
-def _receipt(context: Context, receipts: Receipts) -> Response:
-    """The historical adapter's answers (node-api.md 2.1.2). A malformed id is 404 as in 7.0.0-dev5's error hook."""
-    try:
-        txid = _required_txid(context)
-    except InvalidQueryParameterValue as error:
-        raise RpcError(404, "TransactionInvalid", error.message) from error
-    status = context.node.status(txid)
-    if status is TxStatus.INVALID:
-        raise RpcError(404, "TransactionInvalid", f"Transaction {txid} is invalid.")
-    if status is not TxStatus.COMMITTED:
-        body = {"code": "TransactionPendingOrUnknown", "message": f"Transaction {txid} is not available: {status}."}
-        return json_response({"error": body}, 404, {"cache-control": "no-cache"})
-    return json_response(receipts(txid))
+def _cose_receipt(state: PastState) -> Response:
+    return Response(200, state.cose_receipt(), {"content-type": "application/cose"})

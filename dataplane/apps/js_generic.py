@@ -26,9 +26,10 @@ from dataplane.apps.endpoint import (
     Request,
     Response,
 )
+from dataplane.apps.historical import find_state
 from dataplane.errors import InternalError, RpcError
 from dataplane.js.bundle import EndpointSpec, InvalidBundle
-from dataplane.js.host import Access, Console, Invocation, Natives
+from dataplane.js.host import Access, Console, Invocation, Natives, OpenState
 from dataplane.js.interpreter import (
     DEFAULT_LIMITS,
     Interpreter,
@@ -50,9 +51,15 @@ from dataplane.kv.tables import (
     get_json,
 )
 from dataplane.kv.tx import Rows, Tx
+from dataplane.past import Historical, PastState
 from dataplane.txid import TxID
 
-_ACCESS = {"readwrite": Access.APP_READ_WRITE, "readonly": Access.APP_READ_ONLY}
+_ACCESS = {
+    "readwrite": Access.APP_READ_WRITE,
+    "readonly": Access.APP_READ_ONLY,
+    "historical": Access.APP_HISTORICAL,
+}
+_TXID_HEADER = "x-ms-ccf-transaction-id"
 _MODES = {"readwrite": Mode.READ_WRITE, "readonly": Mode.READ_ONLY, "historical": Mode.HISTORICAL}
 _CONTENT_TYPES = {"j": "application/json", "t": "text/plain", "b": "application/octet-stream"}
 _FAULTS = {
@@ -118,8 +125,8 @@ class _Deployed(Generic[Match_co]):
 class JsApp(Generic[Match_co]):
     """Runs the deployed application.
 
-    `routes` makes a route table of endpoints; `natives` are further functions below `ccf`; `log_metrics` takes the line
-    written for each request; `console` gets (level, text).
+    `routes` makes a route table of endpoints; `natives` are further functions below `ccf`; `history` gives transactions
+    of the past; `log_metrics` takes the line written for each request; `console` gets (level, text).
     """
 
     def __init__(
@@ -129,12 +136,14 @@ class JsApp(Generic[Match_co]):
         console: Console,
         log_metrics: Callable[[str], None],
         natives: Natives | None = None,
+        history: Historical | None = None,
         random_bytes: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self._routes = routes
         self._console = console
         self._log_metrics = log_metrics
         self._extra_natives = dict(natives or {})
+        self._history = history
         self._random_bytes = random_bytes
         self._cache = InterpreterCache()
         self._deployed: _Deployed[Match_co] | None = None
@@ -188,14 +197,18 @@ class JsApp(Generic[Match_co]):
         )
 
     def _run(self, spec: EndpointSpec, context: Context) -> Response:
+        states: list[OpenState] = []
         if spec.mode == "historical":
-            raise RpcError(501, "NotImplemented", "Endpoints of mode historical are not served yet.")
+            found = self._find_past(context)
+            if isinstance(found, Response):
+                return found
+            states.append(OpenState(found))
         begin = time.perf_counter()
         deployed = self._state(context.tx)
         access, key = _ACCESS[spec.mode], spec.reuse_key
         interpreter = Interpreter(access) if key is None else self._cache.take(key, access)
         try:
-            return self._respond(interpreter, spec, context, deployed, begin)
+            return self._respond(interpreter, spec, context, deployed, begin, states)
         finally:
             if key is None:
                 interpreter.close()
@@ -210,6 +223,7 @@ class JsApp(Generic[Match_co]):
         context: Context,
         deployed: _Deployed[Match_co],
         begin: float,
+        states: list[OpenState],
     ) -> Response:
         request, status = context.request, 500
         invocation = Invocation(
@@ -219,6 +233,8 @@ class JsApp(Generic[Match_co]):
             self._console,
             self._random_bytes,
             _Source(request, context.caller, self._caller_json),
+            history=self._history,
+            states=states,
         )
         options = deployed.options
         try:
@@ -238,6 +254,11 @@ class JsApp(Generic[Match_co]):
                     f"JS execution complete: Method={request.method}, Path={request.route}, "
                     f"Status={status}, ExecMilliseconds={elapsed_ms}"
                 )
+
+    def _find_past(self, context: Context) -> PastState | Response:
+        if self._history is None:
+            raise RpcError(501, "NotImplemented", "Endpoints of mode historical need a node that keeps its history.")
+        return find_state(self._history, context, context.request.headers.get(_TXID_HEADER))
 
     def _failure(self, error: JsError, options: RuntimeOptions) -> InternalError:
         message = str(error) if isinstance(error, JsTimeout | JsLoadError) else _EXECUTING

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from hashlib import sha256
 from typing import Any
 
 from dataplane.config import RecoveryRole
@@ -90,7 +89,6 @@ def write_genesis(tx: Tx, genesis: Genesis) -> None:
     add_node(tx, genesis.node, NodeStatus.TRUSTED, endorsed_certificate_pem=genesis.node_cert_pem)
     if genesis.virtual_measurement is not None and genesis.virtual_host_data is not None:
         trust_virtual_evidence(tx, genesis.virtual_measurement, genesis.virtual_host_data)
-    tx.claims_digest = sha256(str(genesis.node.quote_info["quote"]).encode()).digest()
 
 
 def open_service(

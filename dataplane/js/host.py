@@ -11,6 +11,7 @@ from typing import Protocol
 
 from dataplane.js.quickjs import Context, Thrown
 from dataplane.kv.tx import Tx
+from dataplane.past import Historical, PastState
 
 Source = Callable[[str], str | bytes | None]
 """The text of a module by its path without leading `/`, None where there is none."""
@@ -45,10 +46,25 @@ class RequestSource(Protocol):
 
 
 @dataclass(slots=True)
+class OpenState:
+    """A transaction of the past that a script was given, and the transaction that reads it."""
+
+    state: PastState
+    _tx: Tx | None = None
+
+    def tx(self) -> Tx:
+        """Made when the script first looks into a table."""
+        if self._tx is None:
+            self._tx = self.state.tx()
+        return self._tx
+
+
+@dataclass(slots=True)
 class Invocation:
     """One call: what it may use, and what it leaves behind.
 
-    `apply_writes` is what `ccf.rpc.setApplyWrites` asked for; `cursors` are the tables being iterated.
+    `apply_writes` is what `ccf.rpc.setApplyWrites` asked for; `cursors` are the tables being iterated. `history` is
+    where transactions of the past come from; `states` are those the call has, by their number.
     """
 
     source: Source
@@ -59,6 +75,8 @@ class Invocation:
     request: RequestSource | None = None
     apply_writes: bool | None = None
     cursors: list[Iterator[tuple[bytes, bytes]]] = field(default_factory=list)
+    history: Historical | None = None
+    states: list[OpenState] = field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -168,6 +168,13 @@ class LedgerFiles:
                 frames += self._read_from_one_chunk(at, last)
         return frames
 
+    def read_uncommitted(self, first: int, last: int) -> list[bytes]:
+        """The frames from `first` on, at most to `last`, that one uncommitted chunk holds; none where none does."""
+        with self._guard:
+            if self._uncommitted_with(first) is None:
+                return []
+            return self._read_from_one_chunk(first, last)
+
     def chunk_with(self, seqno: int) -> Path | None:
         """The file that holds `seqno`, None where no file does."""
         with self._guard:

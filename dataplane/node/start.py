@@ -43,6 +43,7 @@ from dataplane.http.protocol import Session
 from dataplane.http.server import HttpServer
 from dataplane.js.quickjs import ENGINE_VERSION, running_deadline_s
 from dataplane.kv.writeset import WriteSet
+from dataplane.ledger.archive import LedgerArchive
 from dataplane.ledger.chunk import Chunker
 from dataplane.ledger.files import LedgerFiles, SeqnoNotFound
 from dataplane.ledger.secrets import LedgerSecrets
@@ -62,6 +63,7 @@ from dataplane.node.join import Admission, join_service
 from dataplane.node.jwt_refresh import JwtKeyRefresh, refresh_by
 from dataplane.node.lifecycle import NodeState
 from dataplane.node.node import Node
+from dataplane.node.prover import Prover
 from dataplane.node.service_ops import NodeServiceOps
 from dataplane.replica import Replica
 from dataplane.txid import NodeId, TxID
@@ -83,12 +85,14 @@ class RunningNode:
     channels: Channels
     beats: Beats
     jwt_refresh: JwtKeyRefresh
+    history: History
 
     async def close(self) -> None:
         """Stop listening, then flush and close the ledger."""
         await self.jwt_refresh.close()
         await self.beats.close()
         await self.server.close()
+        self.history.close()
         await self.channels.close()
         await self.node.close()
 
@@ -140,7 +144,7 @@ class _Starter:
         node = self._assemble()
         assembled(node)
         self._beats.start()
-        running = RunningNode(node, self._server, self._channels, self._beats, self._jwt_refresh)
+        running = RunningNode(node, self._server, self._channels, self._beats, self._jwt_refresh, self._history)
         node.advance(NodeState.INITIALIZED)
         if isinstance(self._config.command, StartCommand):
             self._start_service(self._config.command, now)
@@ -224,9 +228,16 @@ class _Starter:
             sign=self._sign,
             open_secrets=self._identity.open_secrets,
         )
-        history = History(self._replica, self._ledger)
+        archive = LedgerArchive(self._ledger, [Path(config.ledger_directory)])
+        self._history = history = History(
+            self._replica,
+            Prover(archive, self._secrets),
+            lambda: self._ops.service,
+            config.historical_cache_soft_limit,
+        )
         app = JsApp(
             RouteTable,
+            history=history,
             console=self._ops.log,
             log_metrics=logging.getLogger("js").info,
             natives={"gov.validateConstitution": validate_constitution},
@@ -242,7 +253,7 @@ class _Starter:
         }
         deployed = {"app": app.endpoints}
         tables = {
-            name: RouteTable(common.endpoints(name, declared[name], history.receipt, deployed.get(name, lambda tx: ())))
+            name: RouteTable(common.endpoints(name, declared[name], history, deployed.get(name, lambda tx: ())))
             for name in FRONTENDS
         }
         self._pipeline = Pipeline(node, tables, app)

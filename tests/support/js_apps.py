@@ -11,6 +11,7 @@ from dataplane.apps.js_generic import JsApp
 from dataplane.kv.store import Store
 from dataplane.kv.tables import ENDPOINTS, INTERPRETER_FLUSH, JS_RUNTIME_OPTIONS, MODULES, UNIT_KEY, dump_json
 from dataplane.kv.tx import Tx
+from dataplane.past import Historical
 from dataplane.txid import TxID, TxStatus
 
 USER = Identity("user_cert", "ab" * 32, "-----BEGIN CERTIFICATE-----\n" + "A" * 600 + "\n-----END CERTIFICATE-----\n")
@@ -61,10 +62,17 @@ class World:
     store: Store = field(default_factory=Store)
     console: list[tuple[str, str]] = field(default_factory=list)
     metrics: list[str] = field(default_factory=list)
+    history: Historical | None = None
+    node: Node = field(default_factory=Node)
     app: JsApp[Found | VerbsOnly | None] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.app = JsApp(RouteTable, console=lambda *line: self.console.append(line), log_metrics=self.metrics.append)
+        self.app = JsApp(
+            RouteTable,
+            console=lambda *line: self.console.append(line),
+            log_metrics=self.metrics.append,
+            history=self.history,
+        )
 
     def commit(self, tx: Tx) -> None:
         """Apply a transaction."""
@@ -104,7 +112,7 @@ class World:
             method, url, path, decode_query(query), {"host": "h:1", **(headers or {})}, raw, found.params,
             f"/app{found.endpoint.path}",
         )  # fmt: skip
-        response = found.endpoint.run(Context(tx, request, caller, Node()))
+        response = found.endpoint.run(Context(tx, request, caller, self.node))
         applies = response.apply_writes if response.apply_writes is not None else response.status < 300
         if applies and tx.writes:
             self.commit(tx)

@@ -91,7 +91,11 @@ def kv_size(host: Host, _count: int, argv: Arguments) -> Value:
 
 def kv_open(host: Host, _count: int, argv: Arguments) -> Value:
     """Begin to iterate: the rows as they are now, by key. Answers the number of a cursor."""
-    tx, table = _readable(host, argv, "forEach")
+    return open_cursor(host, *_readable(host, argv, "forEach"))
+
+
+def open_cursor(host: Host, tx: Tx, table: str) -> Value:
+    """The number of a new cursor over the rows of a table as they are now."""
     cursors = host.invocation.cursors
     cursors.append(iter(tx.items(table)))
     return new_int(len(cursors) - 1)
@@ -146,4 +150,9 @@ def _describe(access: Access, name: str) -> Table:
 
 
 def _refused(table: Table, method: str) -> Thrown:
-    return Thrown(f"Cannot call {method} on table {table.name}: {table.refusal}. See {_DOCUMENTATION}", "TypeError")
+    return refused_outright(table.name, method, table.refusal)
+
+
+def refused_outright(table: str, method: str, reason: str) -> Thrown:
+    """The TypeError for a method that may not be called on a table."""
+    return Thrown(f"Cannot call {method} on table {table}: {reason}. See {_DOCUMENTATION}", "TypeError")

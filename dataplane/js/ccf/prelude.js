@@ -43,6 +43,19 @@
     });
   }
 
+  function forEachRow(cursor, callback, map) {
+    let page;
+    while ((page = host($kv_page, cursor)) !== undefined) {
+      const sizes = new Uint32Array(page, 0, 1 + 2 * new Uint32Array(page, 0, 1)[0]);
+      let offset = 4 * sizes.length;
+      for (let i = 1; i < sizes.length; i += 2) {
+        const key = apply(slice, page, [offset, (offset += sizes[i])]);
+        const value = apply(slice, page, [offset, (offset += sizes[i + 1])]);
+        callback(value, key, map);
+      }
+    }
+  }
+
   // ccf.kv: a handle names a table; what may be done with it is decided at each call, by the host.
   class KvMap {
     #table;
@@ -77,17 +90,7 @@
     forEach(callback) {
       exact(arguments, 1);
       if (typeof callback !== "function") throw new TypeError("Argument must be a function");
-      const cursor = host($kv_open, this.#table);
-      let page;
-      while ((page = host($kv_page, cursor)) !== undefined) {
-        const sizes = new Uint32Array(page, 0, 1 + 2 * new Uint32Array(page, 0, 1)[0]);
-        let offset = 4 * sizes.length;
-        for (let i = 1; i < sizes.length; i += 2) {
-          const key = apply(slice, page, [offset, (offset += sizes[i])]);
-          const value = apply(slice, page, [offset, (offset += sizes[i + 1])]);
-          callback(value, key, this);
-        }
-      }
+      forEachRow(host($kv_open, this.#table), callback, this);
     }
     get size() {
       return host($kv_size, this.#table);
@@ -149,6 +152,89 @@
     return crypto;
   }
 
+  // Transactions of the past. Their numbers mean something during the request that was given them; number 0 of a
+  // historical endpoint is always the one its present request is about, also for libraries that keep the object.
+  let pastParts;
+  const past = () => (pastParts ??= buildPast());
+
+  function buildPast() {
+    const numberOf = (state) => {
+      if (state.id !== current) throw new Error("The request is over");
+      return state.number;
+    };
+    class PastMap {
+      #state;
+      #name;
+      constructor(state, name) {
+        this.#state = state;
+        this.#name = name;
+      }
+      has(key) {
+        exact(arguments, 1);
+        return host($past_has, numberOf(this.#state), this.#name, key);
+      }
+      get(key) {
+        exact(arguments, 1);
+        return host($past_get, numberOf(this.#state), this.#name, key);
+      }
+      getVersionOfPreviousWrite(key) {
+        exact(arguments, 1);
+        return host($past_version, numberOf(this.#state), this.#name, key);
+      }
+      forEach(callback) {
+        exact(arguments, 1);
+        if (typeof callback !== "function") throw new TypeError("Argument must be a function");
+        forEachRow(host($past_each, numberOf(this.#state), this.#name), callback, this);
+      }
+      get size() {
+        return host($past_size, numberOf(this.#state), this.#name);
+      }
+      set() {
+        host($past_refuse, "set", this.#name);
+      }
+      delete() {
+        host($past_refuse, "delete", this.#name);
+      }
+      clear() {
+        host($past_refuse, "clear", this.#name);
+      }
+    }
+    const kvOf = (state) =>
+      new Proxy(Object.create(null), {
+        get: (_, name) => (typeof name === "string" ? new PastMap(state, name) : undefined),
+        set: () => false,
+        defineProperty: () => false,
+      });
+    const receiptOf = (state) => parse(host($past_receipt, numberOf(state)));
+    const states = (parts) => {
+      const found = [];
+      for (let i = 1; i < parts.length; i++) {
+        const state = { id: current, number: +parts[0] + i - 1 };
+        const shown = { transactionId: parts[i] };
+        lazily(shown, "receipt", () => receiptOf(state));
+        lazily(shown, "kv", () => kvOf(state));
+        found[i - 1] = shown;
+      }
+      return found;
+    };
+    const presentState = {
+      get id() {
+        return current;
+      },
+      number: 0,
+    };
+    const present = {
+      get transactionId() {
+        return host($past_txid, 0);
+      },
+      get receipt() {
+        return receiptOf(presentState);
+      },
+      kv: kvOf(presentState),
+    };
+    return { present, states };
+  }
+
   const ccf = {
     kv,
     strToBuf(text) {
@@ -197,8 +283,18 @@
       getViewForSeqno: countedOrNull("consensus.getViewForSeqno", 1),
     },
     historical: {
-      getStateRange: countedOrNull("historical.getStateRange", 3, 4),
-      dropCachedStates: counted("historical.dropCachedStates", 1),
+      getStateRange(handle, start, end, expiry) {
+        exact(arguments, 3, 4);
+        const found = host($past_range, handle, start, end, expiry);
+        return found === undefined ? null : past().states(apply(split, found, [" "]));
+      },
+      dropCachedStates(handle) {
+        exact(arguments, 1);
+        return host($past_drop, handle);
+      },
+    },
+    get historicalState() {
+      return host($past_current) ? past().present : undefined;
     },
     gov: { validateConstitution: counted("gov.validateConstitution", 1) },
   };

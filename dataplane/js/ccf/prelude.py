@@ -3,7 +3,18 @@
 import re
 from pathlib import Path
 
-from dataplane.js.ccf import certificates, console, conversions, crypto, kv, natives, request, rpc, snp_attestation
+from dataplane.js.ccf import (
+    certificates,
+    console,
+    conversions,
+    crypto,
+    historical,
+    kv,
+    natives,
+    request,
+    rpc,
+    snp_attestation,
+)
 from dataplane.js.quickjs import Operation
 
 _OPERATIONS: dict[str, Operation] = {
@@ -26,6 +37,17 @@ _OPERATIONS: dict[str, Operation] = {
     "kv_version": kv.kv_version,
     "log": console.log,
     "native": natives.call_native,
+    "past_current": historical.past_current,
+    "past_drop": historical.past_drop,
+    "past_each": historical.past_each,
+    "past_get": historical.past_get,
+    "past_has": historical.past_has,
+    "past_range": historical.past_range,
+    "past_receipt": historical.past_receipt,
+    "past_refuse": historical.past_refuse,
+    "past_size": historical.past_size,
+    "past_txid": historical.past_txid,
+    "past_version": historical.past_version,
     "pem_to_id": certificates.pem_to_id,
     "random": console.random,
     "request_buffer": request.request_buffer,

@@ -240,7 +240,7 @@ def test_unexpected_failures_of_natives_pass_through(error: BaseException) -> No
 
 
 def test_a_native_that_is_not_served_says_so() -> None:
-    with pytest.raises(JsError, match=r"ccf\.historical\.getStateRange is not served"):
+    with pytest.raises(JsError, match=r"ccf\.historical is not served"):
         run("return ccf.historical.getStateRange(1, 1, 2, 3)")
 
 
