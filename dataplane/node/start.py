@@ -228,7 +228,9 @@ class _Starter:
             sign=self._sign,
             open_secrets=self._identity.open_secrets,
         )
-        archive = LedgerArchive(self._ledger, [Path(config.ledger_directory)])
+        archive = LedgerArchive(
+            self._ledger, [Path(path) for path in (config.ledger_directory, *config.ledger_read_only)]
+        )
         self._history = history = History(
             self._replica,
             Prover(archive, self._secrets),
