@@ -18,7 +18,15 @@ from dataplane.apps.endpoint import (
     text_response,
 )
 from dataplane.errors import InternalError, InvalidQueryParameterValue, ResourceNotFound
-from dataplane.governance.nodes import NodeStatus, all_nodes, find_node, nodes_with_status, remove_retired
+from dataplane.governance.nodes import (
+    NodeStatus,
+    all_nodes,
+    find_node,
+    nodes_with_status,
+    record_retired_committed,
+    remove_retired,
+    uncompleted_retirements,
+)
 from dataplane.kv.tables import NODES_INFO, SERVICE_CONFIG, SERVICE_INFO, SIGNATURES, UNIT_KEY, get_json, load_json
 from dataplane.kv.tx import Tx
 from dataplane.txid import NodeId
@@ -53,6 +61,7 @@ class Node(NodeView, Protocol):
     def is_frontend_open(self, name: str) -> bool: ...
     def consensus_details(self) -> Mapping[str, object]: ...
     def session_metrics(self) -> Mapping[str, object]: ...
+    def begin_at_committed(self) -> Tx: ...
     def metric_families(self) -> Sequence[Family]: ...
     def js_metrics(self) -> Mapping[str, object]: ...
     def memory(self) -> Mapping[str, int]: ...
@@ -95,6 +104,14 @@ def endpoints(node: Node, join: Callable[[Context], Response]) -> list[Endpoint]
         Endpoint("HEAD", "/primary", _bind(_head_primary, node), forwarding=never),
         Endpoint(
             "DELETE", "/network/nodes/{node_id}", _bind(_delete_node, node), mode=Mode.READ_WRITE, forwarding=always
+        ),
+        Endpoint(
+            "POST",
+            "/network/nodes/set_retired_committed",
+            _bind(_set_retired_committed, node),
+            ("node_cert",),
+            Mode.READ_WRITE,
+            hidden=True,
         ),
         Endpoint("POST", "/join", join, ("any_cert",), Mode.READ_WRITE, never),
     ]
@@ -218,17 +235,26 @@ def _primary_node(context: Context, node: Node) -> Response:
 
 
 def _removable_nodes(context: Context, node: Node) -> Response:
+    """Nodes whose retirement is itself committed: every later primary knows that it is."""
+    tx = node.begin_at_committed()
     found = [
-        _described(context.tx, node, node_id, record)
-        for node_id, record in nodes_with_status(context.tx, NodeStatus.RETIRED).items()
-        if record.get("retired_committed")
+        _described(tx, node, node_id, record)
+        for node_id, record in nodes_with_status(tx, NodeStatus.RETIRED).items()
+        if record.get("retired_committed") and find_node(context.tx, node_id) is not None
     ]
     return json_response({"nodes": found})
 
 
 def _delete_node(context: Context, node: Node) -> Response:
-    remove_retired(context.tx, context.request.params["node_id"])
+    remove_retired(context.tx, node.begin_at_committed(), context.request.params["node_id"])
     return json_response(True)
+
+
+def _set_retired_committed(context: Context, node: Node) -> Response:
+    """Record every committed retirement; what a primary does by itself after each commit (node-api.md 6.5)."""
+    for node_id in uncompleted_retirements(node.begin_at_committed()):
+        record_retired_committed(context.tx, node_id)
+    return Response(204)
 
 
 def _primary(context: Context, node: Node) -> Response:

@@ -381,6 +381,10 @@ class Raft:
         """Address of every node this one may have to talk to: voters, and nodes that are retiring."""
         return self._configurations.replicated()
 
+    def has_left(self, node_id: NodeId) -> bool:
+        """Whether a node's retirement is final, as far as this node's log tells."""
+        return self._configurations.is_retired(node_id)
+
     @property
     def membership(self) -> Membership:
         return Membership.ACTIVE if self.retirement_phase is None else Membership.RETIRED

@@ -154,13 +154,15 @@ def record_retired_committed(tx: Tx, node_id: NodeId) -> bool:
     return True
 
 
-def remove_retired(tx: Tx, node_id: NodeId) -> None:
+def remove_retired(tx: Tx, committed: Tx, node_id: NodeId) -> None:
     """Delete the record and certificate of a node whose retirement has committed.
 
-    Raises `ResourceNotFound`, or `RpcError` 400 `NodeNotRetiredCommitted` while it may still be needed.
+    `committed` reads the committed state: the record that says so must itself be committed, else a later primary might
+    still need the node. Raises `ResourceNotFound`, or `RpcError` 400 `NodeNotRetiredCommitted`.
     """
-    record = _existing(tx, node_id)
-    if record["status"] != NodeStatus.RETIRED or not record.get("retired_committed"):
+    _existing(tx, node_id)
+    record = find_node(committed, node_id)
+    if record is None or record["status"] != NodeStatus.RETIRED or not record.get("retired_committed"):
         raise RpcError(400, "NodeNotRetiredCommitted", f"Node {node_id} is not completely retired")
     tx.remove(NODES_INFO, node_id.encode())
     tx.remove(NODES_ENDORSED_CERTIFICATES, node_id.encode())

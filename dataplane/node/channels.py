@@ -36,9 +36,11 @@ from dataplane.txid import NodeId
 _HEADER_BYTES = 5
 _MOST_BYTES_BEFORE_HANDSHAKE = 65_536
 # The first frame each way: its sender has seen the other's certificate and accepts it. The dialling side speaks first,
-# so that one who reached the wrong node leaves no trace there; it counts as connected when the answer has come. Its
-# kind tells what the connection is for: a newer one takes the place of an older one of the same use only.
+# so that one who reached the wrong node leaves no trace there, and says where it can be dialled: who answers may not
+# have heard of it yet. It counts as connected when the answer has come. The kind tells what the connection is for: a
+# newer one takes the place of an older one of the same use only.
 MESSAGES, BEATS = _USES = 0xFF, 0xFE
+_LONGEST_ADDRESS_BYTES = 300
 _BACKLOG = 128
 # Strangers at the port may not take the last file descriptors, which the ledger needs.
 _DESCRIPTORS_FOR_FILES = 8
@@ -64,9 +66,10 @@ class Channels:
 
     `may_talk(node_id, certificate_pem)` decides who is a peer, on both sides and for each connection.
     `on_lost(node_id)` is called in the loop when a peer that could be sent to cannot any more.
-    `address_of(node_id)` says where to dial; None: nowhere yet. `on_message(node_id, kind, payload)` is called in the
-    loop for each frame of an accepted peer. Certificate and key (PEM) stay in memory. `source_host` is the local
-    address to dial from (`node_client_interface`), `use` what the connections dialled from here are for.
+    `address_of(node_id)` says where to dial; None: where it said itself when it dialled us (we say `own_address`,
+    host:port). `on_message(node_id, kind, payload)` is called in the loop for each frame of an accepted peer.
+    Certificate and key (PEM) stay in memory. `source_host` is the local address to dial from
+    (`node_client_interface`), `use` what the connections dialled from here are for.
     """
 
     def __init__(
@@ -85,13 +88,15 @@ class Channels:
         self.limits = limits or ChannelLimits()
         self.address_of = address_of
         self.source_host = source_host
-        self.greeting = _greeting(use)
+        self.use = use
+        self.own_address = ""
         self._may_talk = may_talk
         self._on_message = on_message
         self._on_lost = on_lost
         self._links: dict[NodeId, _Link] = {}
         self._incoming: dict[tuple[NodeId, int], _Incoming] = {}
         self._strangers: dict[_Incoming, None] = {}
+        self._told: dict[NodeId, tuple[str, int]] = {}  # where peers said they can be dialled
         self._server: asyncio.Server | None = None
         self._closed = False
         self.set_certificate(certificate_pem, key_pem)
@@ -126,6 +131,20 @@ class Channels:
         for node_id in wanted:
             self._link(node_id).keep_alive = True
 
+    def keep(self, node_ids: Iterable[NodeId]) -> None:
+        """Hold connections to exactly these peers also while there is nothing to send. Those to others stay as they
+        are, and are dialled anew only when there is something."""
+        wanted = set() if self._closed else set(node_ids)
+        for node_id in sorted(wanted | self._links.keys()):
+            self._link(node_id).keep_alive = node_id in wanted
+
+    def take_leave(self, node_id: NodeId) -> None:
+        """Close what connects us to this node, once what waits for it is sent."""
+        link = self._links.pop(node_id, None)
+        if link is not None:
+            link.finish()
+        self.drop(node_id)
+
     def drop(self, node_id: NodeId) -> None:
         """Close what connects us to this node and forget what waited for it. It may come again if `may_talk`."""
         link = self._links.pop(node_id, None)
@@ -135,10 +154,15 @@ class Channels:
             incoming = self._incoming.pop((node_id, use), None)
             if incoming is not None:
                 incoming.abort()
+        self._told.pop(node_id, None)
 
     def connected(self) -> frozenset[NodeId]:
         """The peers that have accepted us and can be sent to now."""
         return frozenset(node_id for node_id, link in self._links.items() if link.up)
+
+    def kept(self) -> frozenset[NodeId]:
+        """The peers that connections are held to also while there is nothing to send."""
+        return frozenset(node_id for node_id, link in self._links.items() if link.keep_alive)
 
     async def close(self) -> None:
         """Stop listening and close all connections."""
@@ -187,8 +211,13 @@ class Channels:
         if len(self._strangers) > self.limits.max_strangers:
             next(iter(self._strangers)).abort()
 
-    def welcome(self, node_id: NodeId, connection: "_Incoming") -> None:
+    def where(self, node_id: NodeId) -> tuple[str, int] | None:
+        return self.address_of(node_id) or self._told.get(node_id)
+
+    def welcome(self, node_id: NodeId, connection: "_Incoming", address: tuple[str, int] | None) -> None:
         self._strangers.pop(connection, None)
+        if address is not None:
+            self._told[node_id] = address
         older = self._incoming.get((node_id, connection.use))
         self._incoming[node_id, connection.use] = connection
         if older is not None:
@@ -227,7 +256,8 @@ class _Link:
     @keep_alive.setter
     def keep_alive(self, value: bool) -> None:
         self._keep_alive = value
-        self._wanted.set()
+        if value:
+            self._wanted.set()
 
     def send(self, kind: int, payload: bytes) -> bool:
         self._wanted.set()
@@ -241,6 +271,15 @@ class _Link:
             self._flush_due = True
             self._loop.call_soon(self._flush)
         return True
+
+    def finish(self) -> None:
+        """End the connection when everything that waits is sent; at once, where there is none."""
+        self._flush()
+        connection, self._connection = self._connection, None
+        self._task.cancel()
+        self._clear()
+        if connection is not None:
+            connection.end()
 
     def close(self) -> None:
         self._task.cancel()
@@ -278,12 +317,13 @@ class _Link:
                 _log.exception("dialling %s failed", self._node_id)
             self._refused = True
             self._clear()
+            self._wanted.clear()  # by frames that are lost
             await asyncio.sleep(retry_ms / 1000)
             retry_ms = min(2 * retry_ms, limits.last_retry_ms)
 
     async def _connect_and_stay(self) -> bool:
         """One connection from dial to end; whether the peer ever accepted it."""
-        address = self._channels.address_of(self._node_id)
+        address = self._channels.where(self._node_id)
         if address is None:
             return False
         connection = _Outgoing(self._channels, self._node_id, self._loop)
@@ -337,6 +377,12 @@ class _Outgoing(asyncio.Protocol):
         except TlsError as error:
             self._give_up(str(error))
 
+    def end(self) -> None:
+        """Close once all that was written is sent."""
+        assert self._transport is not None
+        self._transport.write(self._tls.shutdown())
+        self._transport.close()
+
     def abort(self) -> None:
         if self._transport is not None:
             self._transport.abort()
@@ -368,9 +414,10 @@ class _Outgoing(asyncio.Protocol):
             if self._channels.check_peer(self._tls) != self._node_id:
                 self._give_up("another node answers at its address")
                 return
-            self.write(self._channels.greeting)
-        if self._heard and not self.accepted:
-            self.accepted = self._heard == self._channels.greeting
+            self.write(_header(self._channels.use, self._channels.own_address.encode()))
+            self.write(self._channels.own_address.encode())
+        if len(self._heard) >= _HEADER_BYTES and not self.accepted:
+            self.accepted = self._heard == _header(self._channels.use, b"")
             self.answered.set()
         if self._tls.closed_by_peer or len(self._heard) > _HEADER_BYTES:
             self._give_up("closed by the peer")
@@ -447,20 +494,20 @@ class _Incoming(asyncio.Protocol):
             if self._early_bytes > _MOST_BYTES_BEFORE_HANDSHAKE:
                 self.abort()
             return
-        if len(self._buffer) < _HEADER_BYTES:
+        greeting = _Greeting.read(self._buffer)
+        if greeting is None:
             return
         peer = self._channels.check_peer(self._tls)
-        greeting = bytes(self._buffer[:_HEADER_BYTES])
-        if peer is None or greeting not in map(_greeting, _USES):
+        if peer is None or greeting.use not in _USES:
             _log.debug("an incoming channel is refused: no peer's certificate, or no greeting")
             self.abort()
             return
-        del self._buffer[:_HEADER_BYTES]
-        self.peer, self.use = peer, greeting[-1]
+        del self._buffer[: greeting.size]
+        self.peer, self.use = peer, greeting.use
         if self._deadline is not None:
             self._deadline.cancel()
-        self._channels.welcome(peer, self)
-        self._transport.write(self._tls.write(greeting))
+        self._channels.welcome(peer, self, greeting.address)
+        self._transport.write(self._tls.write(_header(greeting.use, b"")))
 
     def _deliver(self, peer: NodeId) -> None:
         buffer, position = self._buffer, 0
@@ -480,8 +527,30 @@ class _Incoming(asyncio.Protocol):
         del buffer[:position]
 
 
-def _greeting(use: int) -> bytes:
-    return (0).to_bytes(4, "big") + bytes((use,))
+@dataclass(frozen=True, slots=True)
+class _Greeting:
+    """The first frame of who dials: a `use` of 0 stands for anything that is none."""
+
+    use: int
+    size: int
+    address: tuple[str, int] | None
+
+    @classmethod
+    def read(cls, data: bytes | bytearray) -> "_Greeting | None":
+        """The greeting at the start of `data`; None while it is incomplete."""
+        if len(data) < _HEADER_BYTES:
+            return None
+        length, use = int.from_bytes(data[:4], "big"), data[4]
+        if length > _LONGEST_ADDRESS_BYTES or use not in _USES:
+            return cls(0, 0, None)
+        end = _HEADER_BYTES + length
+        return None if len(data) < end else cls(use, end, _address(bytes(data[_HEADER_BYTES:end])))
+
+
+def _address(text: bytes) -> tuple[str, int] | None:
+    host, _, port = text.decode("latin-1").rpartition(":")
+    known = host.isascii() and host.isprintable() and port.isdecimal() and 0 < int(port) < 65536
+    return (host, int(port)) if host and known else None
 
 
 def _header(kind: int, payload: bytes) -> bytes:

@@ -14,6 +14,7 @@ from dataplane.api.pipeline import Traffic
 from dataplane.api.prometheus import Family, counter, gauge
 from dataplane.consensus.output import Leadership
 from dataplane.consensus.raft import Raft
+from dataplane.node.channels import Channels
 from dataplane.node.lifecycle import NodeState
 
 
@@ -29,13 +30,21 @@ class Counters:
 
 
 def families(
-    state: NodeState, raft: Raft, signed_seqno: int, counters: Counters, traffic: Traffic, sessions: Mapping[str, Any]
+    state: NodeState,
+    raft: Raft,
+    signed_seqno: int,
+    counters: Counters,
+    traffic: Traffic,
+    sessions: Mapping[str, Any],
+    channels: Channels,
 ) -> list[Family]:
     """Every metric of a node; `sessions` is the object of `/node/metrics`."""
     return [
         Family("mccf_node_state", "gauge", "1 for the state the node is in.", _one_of(NodeState, state)),
         *_sessions(sessions),
         *_consensus(raft, signed_seqno),
+        gauge("mccf_channels_kept", "Nodes that connections are held to.", len(channels.kept())),
+        gauge("mccf_channels_up", "Nodes that can be sent to now.", len(channels.connected())),
         *_ledger(counters),
         *_traffic(traffic),
         *_process(),

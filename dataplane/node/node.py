@@ -29,10 +29,11 @@ from dataplane.consensus.output import Became, RetirementChanged, RoleChanged
 from dataplane.consensus.raft import NotLeader
 from dataplane.consensus.wire import MalformedMessage, decode_message, encode_message
 from dataplane.errors import RpcError
-from dataplane.governance.nodes import find_node, record_retired_committed
+from dataplane.governance.nodes import endorsed_certificate, find_node, record_retired_committed
 from dataplane.kv.tables import (
     JWT_ISSUERS,
     NODES_ENDORSED_CERTIFICATES,
+    NODES_INFO,
     SERVICE_INFO,
     SNAPSHOT_EVIDENCE,
     get_json,
@@ -43,6 +44,7 @@ from dataplane.ledger.files import LedgerFailed, LedgerFiles
 from dataplane.ledger.snapshot_files import SnapshotFiles
 from dataplane.node.beats import Beats
 from dataplane.node.channels import Channels
+from dataplane.node.commits import CommitWatch
 from dataplane.node.forwarding import (
     Forwarder,
     MalformedForward,
@@ -101,7 +103,11 @@ class Node:
         self._since_signature_ms = 0.0
         self._last_tick = time.monotonic()
         self._since_published_ms = 0.0
-        self._seen_versions: tuple[int, int] = (0, 0)
+        self._presented: str | None = None
+        self.commits = CommitWatch()
+        self.commits.on_change(NODES_ENDORSED_CERTIFICATES, self._take_endorsed_certificate)
+        self.commits.on_change(SERVICE_INFO, self._take_service)
+        self.commits.on_change(NODES_INFO, self._follow_membership)
         self.session_metrics: Callable[[], Mapping[str, object]] = dict
         self.js_metrics: Callable[[], Mapping[str, object]] = dict
         self.on_endorsed: Callable[[str], None] = lambda certificate: None
@@ -200,6 +206,7 @@ class Node:
             self.counters,
             self._pipeline.traffic,
             self.session_metrics(),
+            self._channels,
         )
 
     def memory(self) -> Mapping[str, int]:
@@ -223,6 +230,9 @@ class Node:
 
     def begin(self) -> Tx:
         return self.replica.begin()
+
+    def begin_at_committed(self) -> Tx:
+        return self.replica.store.begin_at_committed()
 
     def submit(self, tx: Tx) -> TxID:
         try:
@@ -401,30 +411,29 @@ class Node:
         self.wake()
 
     def _on_commit(self) -> None:
-        """Act on what is now committed: own certificate, open service, completed retirements."""
+        """Act on what is now committed: certificates, an open service, membership, completed retirements."""
         self._record_retirements()
-        tx = self.replica.store.begin_at_committed()
-        tables = self.replica.store.committed_tables()
-        watched = (NODES_ENDORSED_CERTIFICATES, SERVICE_INFO)
-        versions = tuple(tables[name].version if name in tables else 0 for name in watched)
-        if versions == self._seen_versions:
-            return
-        certificates, service = self._seen_versions
-        self._seen_versions = (versions[0], versions[1])
-        if versions[0] != certificates:
-            self._take_endorsed_certificate(tx.get(NODES_ENDORSED_CERTIFICATES, self.node_id.encode()))
-        if versions[1] != service and not self._app_open:
-            info = get_json(tx, SERVICE_INFO)
-            self._app_open = info is not None and info["status"] == "Open"
-            if self._app_open:
-                _log.info("Service is open")
+        self.commits.committed(self.replica.store)
 
-    def _take_endorsed_certificate(self, certificate: bytes | None) -> None:
-        if certificate is None:
+    def _take_endorsed_certificate(self, tx: Tx) -> None:
+        certificate = endorsed_certificate(tx, self.node_id)
+        if certificate is None or certificate == self._presented:
             return
-        self.identity.endorsed_certificate = certificate.decode()
+        self.identity.endorsed_certificate = self._presented = certificate
         self._gov_open = True
-        self.on_endorsed(self.identity.endorsed_certificate)
+        self.on_endorsed(certificate)
+
+    def _take_service(self, tx: Tx) -> None:
+        info = get_json(tx, SERVICE_INFO)
+        if info is not None and info["status"] == "Open" and not self._app_open:
+            self._app_open = True
+            _log.info("Service is open")
+
+    def _follow_membership(self, _: Tx) -> None:
+        """Hold connections to the nodes entries go to; none any more when this node has left."""
+        raft = self.replica.raft
+        left = raft.retirement_phase is RetirementPhase.RETIRED_COMMITTED
+        self._channels.keep(() if left else raft.addresses().keys() - {self.node_id})
 
     def _on_change(self, change: Became) -> None:
         match change:
@@ -432,8 +441,8 @@ class Node:
                 _log.info("%s in view %s, primary is %s", change.role.value, change.view, change.leader_id)
                 self._record_retirements()
                 self._publish_beats()
-            case RetirementChanged(phase=RetirementPhase.COMPLETED, node_id=self.node_id):
-                _log.info("This node is retired")
+            case RetirementChanged(node_id=node_id, phase=phase):
+                self._on_retirement(node_id, phase)
             case _:
                 pass
 
@@ -445,6 +454,12 @@ class Node:
         put_json(tx, SNAPSHOT_EVIDENCE, row)
         tx.claims_digest = claims_digest
         return self.submit(tx)
+
+    def _on_retirement(self, node_id: NodeId, phase: RetirementPhase | None) -> None:
+        if node_id == self.node_id:
+            _log.info("Retirement of this node: %s", "rolled back" if phase is None else phase.value)
+        elif phase is RetirementPhase.RETIRED_COMMITTED:
+            self._channels.take_leave(node_id)  # what was just sent to it still goes out
 
     def _record_retirements(self) -> None:
         """The primary's own transactions: these retirements are committed (node-api.md 6.5).

@@ -36,7 +36,7 @@ from dataplane.crypto.certs import endorse_node_csr, is_issued_by, load_certific
 from dataplane.crypto.keys import load_private_key, public_pem
 from dataplane.governance.host_calls import validate_constitution
 from dataplane.governance.members import NewMember
-from dataplane.governance.nodes import NodeDescription, NodeStatus, find_node
+from dataplane.governance.nodes import NodeDescription
 from dataplane.governance.service import Genesis, write_genesis
 from dataplane.http.message import HttpRequest, HttpResponse
 from dataplane.http.protocol import Session
@@ -187,6 +187,7 @@ class _Starter:
             "bind_address": str(bound),
             "published_address": str(Address(published.host, published.port or bound.port)),
         }
+        self._channels.own_address = self._node_to_node["published_address"]
         files = config.output_files
         if files.node_to_node_address_file:
             self._write(files.node_to_node_address_file, json.dumps({"node_to_node_interface": str(bound)}))
@@ -378,7 +379,7 @@ class _Starter:
             self._identity.endorsed_certificate = admission.endorsed_certificate
             self._set_channel_certificate(admission.endorsed_certificate)
         self._take_service(service, (admission.cose_issuer, admission.cose_subject))
-        self._channels.maintain(admission.addresses)
+        self._channels.keep(admission.addresses.keys() - {self._identity.id})
 
     # What the parts ask of each other
 
@@ -420,16 +421,16 @@ class _Starter:
         }
 
     def _may_talk(self, node_id: NodeId, certificate_pem: str) -> bool:
-        """A peer shows a certificate that our service endorsed, and has not finished its retirement."""
+        """A peer shows a certificate that our service endorsed, and has not finished its retirement.
+
+        It need not be known: the primary may be a node whose joining has not reached this one yet.
+        """
         service = self._ops.service
         if service is None or not is_issued_by(
             load_certificate(certificate_pem), load_certificate(service.certificate)
         ):
             return False
-        record = find_node(self._replica.begin(), node_id)
-        if record is None:
-            return node_id in self._known_addresses
-        return record["status"] != NodeStatus.RETIRED or not record.get("retired_committed")
+        return not self._replica.raft.has_left(node_id)
 
     def _address_of(self, node_id: NodeId) -> tuple[str, int] | None:
         address = self._replica.raft.addresses().get(node_id) or self._known_addresses.get(node_id)

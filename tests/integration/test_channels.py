@@ -180,7 +180,7 @@ async def test_another_identity_at_a_peers_address_gets_nothing() -> None:
 @on_uvloop
 async def test_a_peer_that_does_not_greet_is_not_heard() -> None:
     one, other = await two()
-    for first in (b"\x00\x00\x00\x02\x05ok", b"\x00\x00\x00\x01\xffx", b"\xff" * 5):
+    for first in (b"\x00\x00\x00\x02\x05ok", b"\x00\x00\x01\x90\xff" + b"x" * 400, b"\xff" * 5):
         tls = TlsClientContext(other.identity.certificate_pem, other.identity.key_pem).connection()
         reader, writer = await asyncio.open_connection(*one.address_of(one.id))
         writer.write(tls.start())
@@ -255,6 +255,67 @@ async def test_dropped_nodes_are_disconnected_both_ways_and_may_come_again() -> 
     await until(lambda: other.say(one, b"again"), "a new connection")
     await until(lambda: bool(one.heard), "its frame")
     await close(one, other)
+
+
+@on_uvloop
+async def test_a_peer_that_leaves_gets_what_was_said_to_it_last() -> None:
+    """Megabytes wait when leave is taken, the last word behind them; a drop loses it."""
+    for leave, arrives in (("take_leave", True), ("drop", False)):
+        one, other = await two()
+        await connect(one, other)
+        for _ in range(8):
+            assert one.say(other, bytes(1 << 20))
+        assert one.say(other, b"farewell")
+        getattr(one.channels, leave)(other.id)
+        assert other.id not in one.channels.connected()
+        await until(lambda other=other: not other.channels._incoming, "the end of the connection")  # type: ignore[misc]
+        assert ((one.id, 1, b"farewell") in other.heard) is arrives
+        await close(one, other)
+
+
+@on_uvloop
+async def test_peers_no_longer_kept_are_not_dialled_again() -> None:
+    one, other = await two()
+    one.channels.keep([other.id])
+    await until(lambda: other.id in one.channels.connected(), "a connection without anything to send")
+    one.channels.keep([])
+    assert one.say(other, b"goes on")
+    await until(lambda: bool(other.heard), "a frame on the connection that stays")
+    other.asked.clear()
+    one.channels._links[other.id]._connection.abort()  # type: ignore[union-attr]
+    await until(lambda: not one.channels.connected(), "the end of the connection")
+    await asyncio.sleep(0.3)
+    assert not other.asked
+    await until(lambda: one.say(other, b"again"), "a new connection when there is something")
+    await close(one, other)
+
+
+@on_uvloop
+async def test_a_peer_nobody_told_us_of_is_answered_where_it_says() -> None:
+    """The primary may be a node whose joining has not reached us: it is heard, and our answers find it."""
+    book: dict[str, Address] = {}
+    known, newcomer = await Peer(IDENTITIES[0], book).listen(), Peer(IDENTITIES[1], book)
+    newcomer.channels.own_address = str(await newcomer.channels.listen(LOCAL))
+    assert known.address_of(newcomer.id) is None
+    assert newcomer.say(known, b"who am I")
+    await until(lambda: bool(known.heard), "the newcomer's frame")
+    await until(lambda: known.say(newcomer, b"I have your address"), "a connection back")
+    await until(lambda: bool(newcomer.heard), "the answer")
+    known.channels.take_leave(newcomer.id)
+    await until(lambda: not known.say(newcomer, b"gone"), "its address being forgotten")
+    await close(known, newcomer)
+
+
+@pytest.mark.parametrize("address", [b"no port", b"host:0", b"host:99999", b":80", b"a\x00b:1"])
+@on_uvloop
+async def test_an_address_that_is_none_is_not_dialled(address: bytes) -> None:
+    known, newcomer = await two()
+    del known.book[newcomer.id]
+    newcomer.channels.own_address = address.decode()
+    assert newcomer.say(known, b"x")
+    await until(lambda: bool(known.heard), "the newcomer's frame")
+    await until(lambda: not known.say(newcomer, b"where"), "a refusal")
+    await close(known, newcomer)
 
 
 @on_uvloop

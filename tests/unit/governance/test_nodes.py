@@ -109,7 +109,7 @@ def test_retirement_to_the_end(tx: Tx) -> None:
     retire(tx, N0.id)
     assert uncompleted_retirements(tx) == [N0.id]
     with pytest.raises(CcfError) as caught:
-        remove_retired(tx, N0.id)
+        remove_retired(tx, tx, N0.id)
     assert (caught.value.status, caught.value.code) == (400, "NodeNotRetiredCommitted")
     assert record_retired_committed(tx, N0.id) is True
     assert record_retired_committed(tx, N0.id) is False
@@ -117,7 +117,11 @@ def test_retirement_to_the_end(tx: Tx) -> None:
     record = find_node(tx, N0.id)
     assert record is not None
     assert record["retired_committed"] is True
-    remove_retired(tx, N0.id)
+    with pytest.raises(CcfError) as caught:
+        remove_retired(tx, Store().begin(), N0.id)
+    assert caught.value.code == "NodeNotRetiredCommitted", "recorded, but the record is not committed"
+    assert find_node(tx, N0.id) is not None
+    remove_retired(tx, tx, N0.id)
     assert all_nodes(tx) == []
     assert endorsed_certificate(tx, N0.id) is None
     assert tx.writes[NODES_INFO] == {N0.id.encode(): None}
@@ -125,9 +129,10 @@ def test_retirement_to_the_end(tx: Tx) -> None:
 
 def test_nothing_to_record_for_an_unknown_node(tx: Tx) -> None:
     assert record_retired_committed(tx, N0.id) is False
-    for act in (retire, remove_retired):
-        with pytest.raises(ResourceNotFound):
-            act(tx, N0.id)
+    with pytest.raises(ResourceNotFound):
+        retire(tx, N0.id)
+    with pytest.raises(ResourceNotFound):
+        remove_retired(tx, tx, N0.id)
     assert tx.writes == {}
 
 
