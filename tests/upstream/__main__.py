@@ -37,6 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     interpreter = tool_python("upstream", _requirements(tree), python)
     build = _build_directory(tree)
+    _prepare_npm(tree)
     known = descriptions(tree / "tests")
     results = _earlier()
     for script in chosen:
@@ -61,6 +62,13 @@ def _build_directory(tree: Path) -> Path:
     for name in SUPPORT:
         shutil.copy(tree / name, build / Path(name).name)
     return build
+
+
+def _prepare_npm(tree: Path) -> None:
+    """The package that applications import builds itself when they install it, with tools it does not bring along."""
+    package = tree / "js" / "ccf-app"
+    if shutil.which("npm") and not (package / "node_modules").exists():
+        subprocess.run(["npm", "install", "--no-package-lock", "--ignore-scripts"], cwd=package, check=True)
 
 
 def _run(script: Script, tree: Path, build: Path, interpreter: Path, known: Mapping[str, str]) -> dict[str, object]:
