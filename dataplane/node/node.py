@@ -132,7 +132,7 @@ class Node:
         self.snapshots = Snapshots(
             replica, ledger, snapshot_files, self._config.snapshot_tx_count, self._submit_evidence, self._loop
         )
-        self._loop.call_later(self._config.tick_interval_ms / 1000, self._tick)
+        self._loop.call_later(self._config.tick_interval_ms / 1000, self._carry_out, self._tick)
 
     def advance(self, target: NodeState) -> None:
         """Move to another state of the contract's table."""
@@ -287,7 +287,8 @@ class Node:
         """A message of another node, whose identity the channel has established."""
         try:
             if kind == CONSENSUS:
-                self.replica.receive(sender, decode_message(payload))
+                message = decode_message(payload)
+                self._carry_out(lambda: self.replica.receive(sender, message))
             elif kind == FORWARDED_REQUEST:
                 self.turns.run(self._execute_forwarded, sender, *decode_request(payload))
             elif kind == FORWARDED_ANSWER:
@@ -308,13 +309,21 @@ class Node:
         """Carry out the replica's duties at the end of this turn of the loop."""
         if not self._pump_due:
             self._pump_due = True
-            self._loop.call_soon(self._pump)
+            self._loop.call_soon(self._carry_out, self._pump)
+
+    def _carry_out(self, step: Callable[[], None]) -> None:
+        """Run a step of the core. A broken invariant stops the node: nobody knows what it would do next."""
+        try:
+            step()
+        except Exception as error:
+            _log.critical("an invariant of this node is broken", exc_info=error)
+            self._stop(f"an invariant of this node is broken: {error!r}")
 
     def _tick(self) -> None:
         self._beats.turned()
         now = time.monotonic()
         elapsed_ms = (now - self._last_tick) * 1000
-        self._loop.call_later(self._config.tick_interval_ms / 1000, self._tick)
+        self._loop.call_later(self._config.tick_interval_ms / 1000, self._carry_out, self._tick)
         if elapsed_ms < 1:
             return
         self._last_tick = now

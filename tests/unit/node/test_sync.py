@@ -93,3 +93,24 @@ def test_a_truncation_during_the_sync_caps_the_report() -> None:
 
 def test_the_lowest_truncation_counts_also_when_it_is_to_nothing() -> None:
     assert reported_after(0, 3) == [0]
+
+
+class BrokenReplica(ScriptedReplica):
+    def take_duties(self) -> Duties:
+        raise ValueError("seqno 1 does not follow 2")
+
+
+def test_a_broken_invariant_stops_the_node() -> None:
+    async def play() -> list[str]:
+        reasons: list[str] = []
+        identity = new_node_identity(NodeCertificate(), ["127.0.0.1"], datetime.now(UTC))
+        node = Node(CONFIG, identity, {}, Version("", ""), NodeServiceOps(LedgerSecrets()), reasons.append)
+        ledger, unused = SlowLedger(), cast(Any, None)
+        node.attach(cast(Any, BrokenReplica()), cast(Any, ledger), unused, unused, unused, unused)
+        node.wake()
+        await asyncio.sleep(0)
+        await node.close()
+        return reasons
+
+    (reason,) = asyncio.run(play())
+    assert "seqno 1 does not follow 2" in reason
