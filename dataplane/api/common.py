@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+from dataplane.api.gov_api import describe
 from dataplane.api.openapi import document
 from dataplane.apps.endpoint import Context, Endpoint, Response, json_response, query_values
 from dataplane.apps.historical import find_state
@@ -21,7 +22,8 @@ def endpoints(
     known = list(others)
 
     def api(context: Context) -> Response:
-        return json_response(document(frontend, [*known, *shared, *deployed(context.tx)]))
+        listed = [*known, *shared, *deployed(context.tx)]
+        return json_response(describe(context, listed) if frontend == "gov" else document(frontend, listed))
 
     def of_the_past(answer: Callable[[PastState], Response]) -> Callable[[Context], Response]:
         def run(context: Context) -> Response:

@@ -44,13 +44,11 @@ def endpoints(ops: ServiceOps) -> list[Endpoint]:
 def _modern_endpoints(ops: ServiceOps) -> list[Endpoint]:
 
     def read(path: str, run: Callable[[Context], Response]) -> Endpoint:
-        return Endpoint("GET", path, versioned(run))
+        return versioned("GET", path, run)
 
     def write(path: str, message: str, run: Callable[[Context, ServiceOps], Response], *, any_member: bool) -> Endpoint:
         policy = f"member_cose_sign1:{message}" if any_member else f"active_member_cose_sign1:{message}"
-        return Endpoint(
-            "POST", path, versioned(lambda context: run(context, ops)), authn=(policy,), mode=Mode.READ_WRITE
-        )
+        return versioned("POST", path, lambda context: run(context, ops), authn=(policy,), mode=Mode.READ_WRITE)
 
     return [
         read(_DIGEST, _get_digest),

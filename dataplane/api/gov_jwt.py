@@ -9,7 +9,7 @@ from dataplane.kv.tables import TLS_CA_CERT_BUNDLES, load_json
 def jwt_endpoints() -> list[Endpoint]:
     """Both dialects' reads; open to anybody."""
     return [
-        Endpoint("GET", "/service/jwk", versioned(_jwk)),
+        versioned("GET", "/service/jwk", _jwk),
         Endpoint("GET", "/jwt_keys/all", _classic_keys),
     ]
 

@@ -16,11 +16,11 @@ from dataplane.txid import MemberId
 
 def recovery_endpoints(ops: ServiceOps) -> list[Endpoint]:
     """The two endpoints below `/gov/recovery`."""
-    submit = versioned(lambda context: _submit(context, ops))
     policy = ("active_member_cose_sign1:recovery_share",)
+    path = "/recovery/members/{memberId}:recover"
     return [
-        Endpoint("GET", "/recovery/encrypted-shares/{memberId}", versioned(_encrypted_share)),
-        Endpoint("POST", "/recovery/members/{memberId}:recover", submit, authn=policy, mode=Mode.READ_WRITE),
+        versioned("GET", "/recovery/encrypted-shares/{memberId}", _encrypted_share),
+        versioned("POST", path, lambda context: _submit(context, ops), authn=policy, mode=Mode.READ_WRITE),
     ]
 
 

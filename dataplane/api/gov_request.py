@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 
-from dataplane.apps.endpoint import Context, Endpoint, Response, query_values
+from dataplane.apps.endpoint import Context, Endpoint, Mode, Response, query_values
 from dataplane.errors import CcfError, InvalidResourceName, RpcError
 
+VERSIONS = "x-ccf-api-versions"
+"""Where an operation of the document names the versions it exists in."""
 _log = logging.getLogger("gov")
 _HEX_ID = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -24,15 +26,23 @@ class ApiVersion(StrEnum):
 
 
 def versioned(
-    run: Callable[[Context], Response], accepted: tuple[ApiVersion, ...] = tuple(ApiVersion)
-) -> Callable[[Context], Response]:
-    """`run` behind the check of the parameter."""
+    method: str,
+    path: str,
+    run: Callable[[Context], Response],
+    accepted: tuple[ApiVersion, ...] = tuple(ApiVersion),
+    *,
+    authn: tuple[str, ...] = (),
+    mode: Mode = Mode.READ_ONLY,
+) -> Endpoint:
+    """An endpoint of the modern API: `run` behind the check of the parameter."""
 
     def checked(context: Context) -> Response:
         check_version(context, accepted)
         return run(context)
 
-    return checked
+    parameter = {"in": "query", "name": "api-version", "required": True, "schema": {"enum": list(accepted)}}
+    openapi = {"parameters": [parameter], VERSIONS: list(accepted)}
+    return Endpoint(method, path, checked, authn=authn, mode=mode, openapi=openapi)
 
 
 def check_version(context: Context, accepted: tuple[ApiVersion, ...] = tuple(ApiVersion)) -> ApiVersion:

@@ -59,8 +59,8 @@ def service_endpoints() -> list[Endpoint]:
         newer[f"/service/{name}"] = _modules
         newer[f"/service/{name}/{{moduleName}}"] = _one_module
     return [
-        *(Endpoint("GET", path, versioned(run)) for path, run in both.items()),
-        *(Endpoint("GET", path, versioned(run, (ApiVersion.V1,))) for path, run in newer.items()),
+        *(versioned("GET", path, run) for path, run in both.items()),
+        *(versioned("GET", path, run, (ApiVersion.V1,)) for path, run in newer.items()),
     ]
 
 

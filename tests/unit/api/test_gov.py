@@ -2,12 +2,18 @@
 
 import json
 from base64 import b64decode
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
+from dataplane.api import gov
+from dataplane.api.gov_api import describe
+from dataplane.apps.endpoint import Context, Request
 from dataplane.crypto.cose import decode_sign1
 from dataplane.crypto.keys import rsa_oaep_decrypt
 from dataplane.crypto.shamir import decode_share
+from dataplane.errors import RpcError
 from dataplane.kv.tables import COSE_HISTORY, COSE_RECENT_PROPOSALS, MEMBERS_ACKS, PROPOSALS, SIGNATURES
 from tests.support.governance import NO, OPERATOR, YES, World, action, party, root_at
 
@@ -383,3 +389,34 @@ def test_encrypted_shares(world: World) -> None:
     share = decode_share(rsa_oaep_decrypt(ALICE.encryption_key, b64decode(answer.body["encryptedShare"])))
     assert 1 <= share.x <= 3
     assert world.get(f"/recovery/encrypted-shares/{OPERATOR.id}").status == 404
+
+
+# The document
+
+
+def document(query: str) -> Mapping[str, Any]:
+    made = World([ALICE])
+    request = Request("GET", "/gov/api", "/gov/api", query, {}, b"")
+    return describe(Context(made.store.begin(), request, None, made), gov.endpoints(made.ops))
+
+
+def test_the_document_of_each_version() -> None:
+    everything = document("")["paths"]
+    newest = document("api-version=2024-07-01")
+    preview = document("api-version=2023-06-01-preview")
+    assert (newest["info"]["version"], preview["info"]["version"]) == ("2024-07-01", "2023-06-01-preview")
+    added = {path for path in newest["paths"] if path not in preview["paths"]}
+    assert added == {
+        f"/gov/service/{name}{one}" for name in ("javascript-modules", "js-modules") for one in ("", "/{moduleName}")
+    }
+    assert set(preview["paths"]) < set(newest["paths"]) < set(everything)
+    assert {"/gov/proposals", "/gov/kv/members/certs"} <= set(everything) - set(newest["paths"])
+    create = newest["paths"]["/gov/members/proposals:create"]["post"]
+    assert {parameter["name"] for parameter in create["parameters"]} == {"api-version"}
+
+
+@pytest.mark.parametrize("query", ["api-version=2030-01-01", "api-version="])
+def test_the_document_of_no_version(query: str) -> None:
+    with pytest.raises(RpcError) as caught:
+        document(query)
+    assert (caught.value.status, caught.value.code) == (400, "UnsupportedApiVersionValue")

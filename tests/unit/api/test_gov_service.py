@@ -9,6 +9,7 @@ from dataplane.governance.managed import managed_constitution
 from dataplane.governance.nodes import NodeStatus, record_retired_committed
 from dataplane.kv.tables import (
     CONSTITUTION,
+    NODES_INFO,
     NODES_SNP_HOST_DATA,
     NODES_SNP_MEASUREMENTS,
     NODES_SNP_TCB_VERSIONS,
@@ -90,6 +91,11 @@ def test_info(world: World) -> None:
     assert body["status"] == "Open"
     assert body["configuration"]["recentCoseProposalsWindowSize"] == 9
     assert body["configuration"]["maximumNodeCertificateValidityDays"] == 365
+    assert "previousServiceCreationTransactionId" not in body
+    recovered = world.read(SERVICE_INFO) | {"previous_service_identity_version": 7, "recovery_count": 2}
+    put(world, SERVICE_INFO, "\0" * 8, recovered)
+    body = world.get("/service/info").body
+    assert (body["recoveryCount"], body["previousServiceCreationTransactionId"]) == (2, "2.7")
     remove(world, SERVICE_INFO)
     assert world.get("/service/info").code == "ResourceNotFound"
 
@@ -137,6 +143,7 @@ def test_join_policy(world: World) -> None:
     }
     assert world.get("/service/join-policy").body == expected
     put(world, NODES_SNP_MEASUREMENTS, "ab" * 48, "AllowedToJoin")
+    put(world, NODES_SNP_MEASUREMENTS, "cd" * 48, "AllowedOnce")  # a status that nobody may join with
     put(world, NODES_SNP_HOST_DATA, "cd" * 32, "policy text")
     put(world, NODES_SNP_UVM_ENDORSEMENTS, "did:x509:1", {"feed": {"svn": "1"}})
     put(world, NODES_SNP_TCB_VERSIONS, "00a00f11", {"snp": 1})
@@ -210,6 +217,27 @@ def test_nodes(world: World) -> None:
     }
     assert "BEGIN CERTIFICATE" in world.get(f"/service/nodes/{world.node.id}").body["certificate"]
     assert world.get(f"/service/nodes/{HEX}").code == "ResourceNotFound"
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ({"format": "OE_SGX_v1", "quote": "cQ==", "endorsements": "ZW5k"}, {"quote": "cQ==", "endorsements": "ZW5k"}),
+        ({"format": "AMD_SEV_SNP_v1", "quote": "cQ==", "endorsements": "ZW5k"}, {}),
+        (
+            {"format": "AMD_SEV_SNP_v1", "quote": "cQ==", "endorsements": "ZW5k", "uvm_endorsements": "dXZt",
+             "endorsed_tcb": "db18000000000004"},
+            {"uvmEndorsements": "dXZt", "endorsedTcb": "2xgAAAAAAAQ="},
+        ),
+    ],
+)  # fmt: skip
+def test_evidence_of_other_platforms(world: World, stored: dict[str, object], shown: dict[str, object]) -> None:
+    record = world.read(NODES_INFO, world.node.id)
+    http = {"published_address": "a:1", "protocol": "tcp", "app_protocol": "HTTP2"}
+    put(world, NODES_INFO, world.node.id, record | {"quote_info": stored, "rpc_interfaces": {"main": http}})
+    body = world.get(f"/service/nodes/{world.node.id}").body
+    assert body["quoteInfo"] == {"format": stored["format"]} | shown
+    assert body["rpcInterfaces"] == {"main": {"publishedAddress": "a:1", "protocol": "HTTP2"}}
 
 
 def test_a_retired_node(world: World) -> None:
