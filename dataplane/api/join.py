@@ -39,6 +39,10 @@ class JoinTarget(Protocol):
 
     @property
     def is_primary(self) -> bool: ...
+    @property
+    def startup_seqno(self) -> int:
+        """Seqno of the snapshot this node began with, 0 without one."""
+
     def primary_address(self, interface: str | None) -> str | None: ...
     def knows_uncommitted_secret(self) -> bool:
         """Whether the newest ledger secret stands in a rekey that may still be rolled back."""
@@ -52,6 +56,7 @@ class _Candidate:
     """A joiner, as its certificate and its request describe it."""
 
     description: NodeDescription
+    startup_seqno: int | None
     not_before: datetime
     validity_days: int
     public_key_der: bytes
@@ -70,6 +75,7 @@ def join_endpoint(node: JoinTarget, ops: ServiceOps) -> Callable[[Context], Resp
 
 def _join(context: Context, node: JoinTarget, ops: ServiceOps, candidate: _Candidate) -> Response:
     tx = context.tx
+    _check_startup_seqno(node, candidate)
     status = ServiceStatus(service_info(tx)["status"])
     record = find_node(tx, candidate.description.id)
     if record is not None and record["status"] == NodeStatus.TRUSTED:
@@ -86,6 +92,18 @@ def _join(context: Context, node: JoinTarget, ops: ServiceOps, candidate: _Candi
     if record is None:
         add_node(tx, candidate.description, NodeStatus.PENDING)
     return json_response({"node_status": NodeStatus.PENDING, "node_id": candidate.description.id})
+
+
+def _check_startup_seqno(node: JoinTarget, candidate: _Candidate) -> None:
+    """This node may not hold what came before its own snapshot, nor the secrets of that time."""
+    asked, own = candidate.startup_seqno, node.startup_seqno
+    if asked is not None and asked < own:
+        raise RpcError(
+            400,
+            "StartupSeqnoIsOld",
+            f"Node requested to join from seqno {asked} which is older than this node startup seqno {own}. "
+            f"A snapshot at least as recent as {own} must be used instead.",
+        )
 
 
 def _trust_now(tx: Tx, node: JoinTarget, ops: ServiceOps, candidate: _Candidate) -> Response:
@@ -151,6 +169,7 @@ def _candidate(body: bytes, certificate_pem: str) -> _Candidate:
         validity = certificate.not_valid_after_utc - certificate.not_valid_before_utc
         return _Candidate(
             _description(request, key_id(key), public_pem(key), csr),
+            _startup_seqno(request),
             certificate.not_valid_before_utc.astimezone(UTC),
             validity.days + 1,
             spki_der(key),
@@ -178,6 +197,13 @@ def _description(request: Mapping[str, Any], node_id: NodeId, public_key: str, c
         csr_pem=csr,
         data=request.get("node_data"),
     )
+
+
+def _startup_seqno(request: Mapping[str, Any]) -> int | None:
+    seqno = request.get("startup_seqno")
+    if seqno is not None and (type(seqno) is not int or seqno < 0):
+        raise ValueError("startup_seqno is no seqno")
+    return seqno
 
 
 def _check_addresses(interface: Mapping[str, Any]) -> None:

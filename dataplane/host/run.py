@@ -19,6 +19,7 @@ from dataplane.host.signals import StopSignals
 from dataplane.http.descriptors import raise_descriptor_limit
 from dataplane.node.join import JoinFailed
 from dataplane.node.start import RunningNode, StartFailed, start_node
+from dataplane.node.startup_snapshot import SnapshotUnusable
 
 _LOG_FLUSH_S = 0.02
 _CLEAN_STOP_S = 6.0
@@ -73,7 +74,7 @@ async def _serve(config: Config) -> int:
         return 0
     try:
         running = starting.result()
-    except (StartFailed, JoinFailed, InvalidMember, SharesNotPossible, ValueError) as error:
+    except (StartFailed, JoinFailed, SnapshotUnusable, InvalidMember, SharesNotPossible, ValueError) as error:
         _log.critical("%s", error)
         return 1
     reason = await signals.stopping

@@ -5,7 +5,6 @@ self-signed one, by which the service recognises it. Answers of class 4xx are fi
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 from base64 import b64decode
@@ -14,14 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dataplane.config import Address, JoinCommand
-from dataplane.crypto.certs import InvalidCertificate, is_issued_by, load_certificate
-from dataplane.http.tls import TlsClientContext, TlsConnection, TlsError
-from dataplane.node.identity import NodeIdentity
+from dataplane.node.peer_http import PeerFailed, Peers
 from dataplane.txid import NodeId
 
 _MAX_REDIRECTS = 5
-_ANSWER_TIMEOUT_S = 10.0
-_READ_BYTES = 65_536
+_JSON = {"content-type": "application/json"}
 
 _log = logging.getLogger("node")
 
@@ -43,21 +39,16 @@ class Admission:
     addresses: Mapping[NodeId, str]  # an extension of ours: where the nodes of the service can be reached
 
 
-async def join_service(
-    command: JoinCommand,
-    identity: NodeIdentity,
-    service_certificate: str,
-    request: Mapping[str, object],
-    connection_timeout_ms: int = 2_000,
-) -> Admission:
-    """Present `request` until this node is trusted; each connection must stand in time. Raises `JoinFailed`."""
+async def join_service(command: JoinCommand, peers: Peers, request: Mapping[str, object]) -> Admission:
+    """Present `request` until this node is trusted. Raises `JoinFailed`."""
     body = json.dumps(request).encode()
     target = command.target_rpc_address
     redirects = 0
     while True:
-        status, headers, answer = await _post(
-            target, "/node/join", body, identity, service_certificate, connection_timeout_ms
-        )
+        try:
+            status, headers, answer = await peers.ask(target, "POST", "/node/join", body, _JSON)
+        except PeerFailed as error:
+            raise JoinFailed(str(error)) from error
         if status == 308 and command.follow_redirect and redirects < _MAX_REDIRECTS:
             redirects += 1
             target = _redirect_target(headers)
@@ -99,77 +90,3 @@ def _admission(network: Mapping[str, Any]) -> Admission:
         cose_subject=cose.get("subject", ""),
         addresses=dict(network.get("node_to_node_addresses") or {}),
     )
-
-
-async def _post(
-    target: Address,
-    path: str,
-    body: bytes,
-    identity: NodeIdentity,
-    service_certificate: str,
-    connection_timeout_ms: int,
-) -> tuple[int, dict[str, str], bytes]:
-    try:
-        async with asyncio.timeout(_ANSWER_TIMEOUT_S):
-            async with asyncio.timeout(connection_timeout_ms / 1000):
-                reader, writer = await asyncio.open_connection(target.host, target.port)
-            try:
-                tls = TlsClientContext(identity.self_signed_certificate, identity.key_pem).connection()
-                return await _exchange(reader, writer, tls, target, path, body, service_certificate)
-            finally:
-                writer.close()
-                with contextlib.suppress(OSError):
-                    await writer.wait_closed()
-    except (OSError, TimeoutError, TlsError) as error:
-        raise JoinFailed(f"cannot reach {target} to join: {error!r}") from error
-
-
-async def _exchange(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    tls: TlsConnection,
-    target: Address,
-    path: str,
-    body: bytes,
-    service_certificate: str,
-) -> tuple[int, dict[str, str], bytes]:
-    writer.write(tls.start())
-    received = b""
-    while not tls.established:
-        received += b"".join(tls.feed(await _read(reader)))
-        writer.write(tls.take_ciphertext())
-    _check_endorsed(tls.peer_certificate_der, service_certificate)
-    fields = f"host: {target}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-    writer.write(tls.write(f"POST {path} HTTP/1.1\r\n{fields}\r\n".encode() + body))
-    while True:
-        answer = _parse(received)
-        if answer is not None:
-            return answer
-        received += b"".join(tls.feed(await _read(reader)))
-
-
-async def _read(reader: asyncio.StreamReader) -> bytes:
-    data = await reader.read(_READ_BYTES)
-    if not data:
-        raise ConnectionError("the connection was closed before the answer")
-    return data
-
-
-def _check_endorsed(der: bytes | None, service_certificate: str) -> None:
-    try:
-        endorsed = der is not None and is_issued_by(load_certificate(der), load_certificate(service_certificate))
-    except InvalidCertificate:
-        endorsed = False
-    if not endorsed:
-        raise JoinFailed("invalid cert on handshake: the target is not endorsed by the configured service certificate")
-
-
-def _parse(data: bytes) -> tuple[int, dict[str, str], bytes] | None:
-    head, separator, rest = data.partition(b"\r\n\r\n")
-    if not separator:
-        return None
-    status_line, *lines = head.decode("latin-1").split("\r\n")
-    fields = (line.partition(":") for line in lines)
-    headers = {name.strip().lower(): value.strip() for name, _, value in fields}
-    length = int(headers.get("content-length", "0"))
-    return (int(status_line.split(" ")[1]), headers, rest[:length]) if len(rest) >= length else None

@@ -4,6 +4,7 @@ Files in the order launchers wait for them (drop-in.md 3.2): node certificate, a
 certificate. A joiner answers `/node` on its `Node` interfaces while it waits to be trusted.
 """
 
+import asyncio
 import json
 import logging
 import os
@@ -63,9 +64,12 @@ from dataplane.node.join import Admission, join_service
 from dataplane.node.jwt_refresh import JwtKeyRefresh, refresh_by
 from dataplane.node.lifecycle import NodeState
 from dataplane.node.node import Node
+from dataplane.node.peer_http import Peers
 from dataplane.node.prover import Prover
 from dataplane.node.service_ops import NodeServiceOps
+from dataplane.node.startup_snapshot import choose_snapshot, state_of
 from dataplane.replica import Replica
+from dataplane.snapshot_proof import VerifiedSnapshot
 from dataplane.txid import NodeId, TxID
 
 _SECRET_SIZE = 32
@@ -136,7 +140,8 @@ class _Starter:
         self._rules = {interface.name: _rules(interface) for interface in config.interfaces}
 
     async def run(self, assembled: Callable[[Node], None]) -> RunningNode:
-        self._check_ledger_directory()
+        if isinstance(self._config.command, StartCommand):
+            self._check_ledger_directory()
         now = datetime.now(UTC)
         self._identity = new_node_identity(self._config.node_certificate, published_hosts(self._config), now)
         self._write(self._config.output_files.node_certificate_file, self._identity.self_signed_certificate)
@@ -213,17 +218,8 @@ class _Starter:
         self._node = node
         self._ledger = LedgerFiles(Path(config.ledger_directory), self._read_only_ledgers())
         snapshot_files = self._snapshot_files()
-        begin = Raft.start if isinstance(config.command, StartCommand) else Raft.join
-        raft = begin(
-            node_id=self._identity.id,
-            settings=Settings(
-                election_timeout_ms=config.election_timeout_ms, message_timeout_ms=config.message_timeout_ms
-            ),
-            draw=lambda low, high: low + secrets.randbelow(high - low + 1),
-            read=self._read_entries,
-        )
         self._replica = Replica(
-            raft=raft,
+            raft=self._raft(Raft.start if isinstance(config.command, StartCommand) else Raft.join),
             secrets=self._secrets,
             chunker=Chunker(config.chunk_size),
             sign=self._sign,
@@ -275,6 +271,19 @@ class _Starter:
         )
         node.attach(self._replica, self._ledger, snapshot_files, self._channels, self._pipeline, self._beats)
         return node
+
+    def _raft(self, begin: Callable[..., Raft], **parts: Any) -> Raft:
+        """Consensus of this node, begun with `Raft.start` or `Raft.join`."""
+        config = self._config
+        return begin(
+            node_id=self._identity.id,
+            settings=Settings(
+                election_timeout_ms=config.election_timeout_ms, message_timeout_ms=config.message_timeout_ms
+            ),
+            draw=lambda low, high: low + secrets.randbelow(high - low + 1),
+            read=self._read_entries,
+            **parts,
+        )
 
     # A new service
 
@@ -350,10 +359,25 @@ class _Starter:
     async def _join_service(self, command: JoinCommand) -> None:
         self._node.advance(NodeState.PENDING)
         certificate = _read(self._config.service_certificate_file)
-        timeout_ms = self._config.client_connection_timeout_ms
-        admission = await join_service(command, self._identity, certificate, self._join_request(), timeout_ms)
+        peers = Peers(self._identity, certificate, self._config.client_connection_timeout_ms)
+        snapshot = await choose_snapshot(command, peers, self._node.snapshots.files)
+        self._node.startup_seqno = 0 if snapshot is None else snapshot.snapshot.seqno
+        admission = await join_service(command, peers, self._join_request())
+        await self._begin_after(snapshot, LedgerSecrets(admission.ledger_secrets))
         self._take_admission(admission)
         self._node.advance(NodeState.PART_OF_NETWORK)
+
+    async def _begin_after(self, snapshot: VerifiedSnapshot | None, ledger_secrets: LedgerSecrets) -> None:
+        """Be what the snapshot holds, before any other node can reach this one."""
+        if snapshot is None:
+            self._ledger.begin_after(0)
+            return
+        state = await asyncio.to_thread(state_of, snapshot, ledger_secrets)
+        chunker = Chunker(self._config.chunk_size, state.seqno)
+        self._replica.restore(self._raft(Raft.join, origin=state.origin()), state, chunker)
+        self._ledger.begin_after(state.seqno)
+        self._node.snapshots.began_at(state.seqno)
+        _log.info("This node begins with the snapshot at %s", self._replica.raft.last_txid)
 
     def _join_request(self) -> dict[str, object]:
         identity = self._identity
@@ -364,7 +388,7 @@ class _Starter:
             },
             "quote_info": self._attest().to_json(),
             "public_encryption_key": identity.encryption_public_key,
-            "startup_seqno": None,
+            "startup_seqno": self._node.startup_seqno,
             "certificate_signing_request": identity.certificate_signing_request,
             "node_data": _read_json(self._config.node_data_json_file),
         }

@@ -31,6 +31,7 @@ class Target:
     is_primary = True
     primary: str | None = "127.0.0.1:1"
     rekeying = False
+    startup_seqno = 0
 
     def primary_address(self, interface: str | None) -> str | None:
         return self.primary
@@ -129,6 +130,28 @@ def test_an_opening_service_trusts_at_once(opening: World, target: Target) -> No
     assert is_issued_by(certificate, load_certificate(service_cert()))
     assert (certificate.not_valid_after_utc - certificate.not_valid_before_utc).days == 2  # three days, less a second
     assert opening.raw(NODES_ENDORSED_CERTIFICATES, node_id()) == network["endorsed_certificate"].encode()
+
+
+@pytest.mark.parametrize(("own", "asked"), [(100, 0), (100, 99)])
+def test_a_snapshot_older_than_the_targets_own_is_refused(opened: World, target: Target, own: int, asked: int) -> None:
+    target.startup_seqno = own
+    error = refused(opened, target, request(startup_seqno=asked))
+    assert (error.status, error.code) == (400, "StartupSeqnoIsOld")
+    assert "at least as recent as 100" in error.message
+
+
+@pytest.mark.parametrize(("own", "asked"), [(100, 100), (100, 101), (0, 0), (100, None)])
+def test_a_snapshot_as_recent_as_the_targets_own_will_do(
+    opened: World, target: Target, own: int, asked: int | None
+) -> None:
+    target.startup_seqno = own
+    assert join(opened, target, request(startup_seqno=asked)).status == 200
+
+
+@pytest.mark.parametrize("seqno", [-1, "100", True, 1.5])
+def test_a_startup_seqno_is_a_seqno(opened: World, target: Target, seqno: object) -> None:
+    error = refused(opened, target, request(startup_seqno=seqno))
+    assert (error.status, error.code) == (400, "InvalidInput")
 
 
 def test_an_open_service_records_it_pending_until_it_is_trusted(opened: World, target: Target) -> None:
