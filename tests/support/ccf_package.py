@@ -77,6 +77,15 @@ def read_ledger(directory: Path, version: str, *, uncommitted: bool = False) -> 
     )
 
 
+def read_snapshot(path: Path, version: str) -> bool:
+    """Whether the package reads a snapshot file and holds its receipt for valid."""
+    tool = ccf_python(version).with_name("read_ledger.py")
+    run = subprocess.run(
+        [str(tool), "--quiet", "--snapshot", str(path)], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+    )
+    return run.returncode == 0 and not run.stderr
+
+
 def secrets_chain_holds(directory: Path, version: str) -> bool:
     """The verdict of `verify_ledger_secrets_chain.py` on committed chunks."""
     tool = ccf_python(version).with_name("verify_ledger_secrets_chain.py")

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from dataplane.client.bundle import load_bundle, set_js_app
@@ -153,11 +154,25 @@ class Service:
 
     # Nodes
 
-    def join(self, *, wait: bool = True) -> NodeProcess:
-        """Start one more node, which joins through the first one alive; members trust it once the service is open."""
-        target = self.alive()[0]
-        command = {"type": "Join", "join": {"target_rpc_address": target.address, "retry_timeout": "100ms"}}
-        node = self._launch(command)
+    def join(
+        self,
+        *,
+        wait: bool = True,
+        snapshot: bool = False,
+        target: NodeProcess | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> NodeProcess:
+        """Start one more node, which joins through the first one alive; members trust it once the service is open.
+
+        It replays the ledger from its first transaction unless `snapshot`. `settings` replaces sections of its
+        configuration.
+        """
+        join = {
+            "target_rpc_address": (target or self.alive()[0]).address,
+            "retry_timeout": "100ms",
+            "fetch_recent_snapshot": snapshot,
+        }
+        node = self._launch({"type": "Join", "join": join}, settings or {})
         if wait:
             self.trust_pending()
             self._wait_ready(node)
@@ -299,14 +314,14 @@ class Service:
         }
         return {"type": "Start", "start": start}
 
-    def _launch(self, command: Mapping[str, Any]) -> NodeProcess:
+    def _launch(self, command: Mapping[str, Any], settings: Mapping[str, Any] = MappingProxyType({})) -> NodeProcess:
         name = f"node{self._started}"
         self._started += 1
         directory = self.directory / name
         directory.mkdir()
         if self.certificate:
             (directory / "service_cert.pem").write_text(self.certificate)
-        (directory / "config.json").write_text(json.dumps(self._config(command)))
+        (directory / "config.json").write_text(json.dumps({**self._config(command), **settings}))
         node = NodeProcess(name, directory, "", spawn_node(directory, ["--config", "config.json"], self.program))
         self.nodes.append(node)
         addresses = directory / "rpc_addresses"
