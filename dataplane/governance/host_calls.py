@@ -18,7 +18,6 @@ from dataplane.crypto.certs import (
     self_signed_service_certificate,
 )
 from dataplane.crypto.keys import PrivateKey
-from dataplane.errors import RpcError
 from dataplane.governance import jwt
 from dataplane.governance.recovery import SecretHistory, await_shares
 from dataplane.governance.rekey import rekey
@@ -39,8 +38,6 @@ from dataplane.kv.tables import (
 from dataplane.kv.tx import Tx
 
 CONSTITUTION_MODULE = "constitution"
-_NOT_SERVED = ("node.triggerACMERefresh",)
-"""Functions that constitutions of older releases call; an action that does so fails, and says why."""
 _PARAMETERS: Mapping[str, range] = {"validate": range(1, 2), "resolve": range(3, 5), "apply": range(2, 3)}
 
 
@@ -93,16 +90,15 @@ def natives(tx: Tx, ops: ServiceOps, access: Access) -> Natives:
     }
     if access is not Access.GOV_READ_WRITE:
         return reading
-    refused = {name: _not_served(name) for name in _NOT_SERVED}
     return {
         **reading,
-        **refused,
         **jwt.natives(tx),
         "node.transitionServiceToOpen": lambda previous, following: _open(tx, ops, previous, following),
         "node.triggerLedgerRekey": lambda: rekey(tx, ops.latest_ledger_secret(), ops.draw),
         "node.triggerRecoverySharesRefresh": lambda: _refresh_shares(tx, ops),
         "node.triggerLedgerChunk": lambda: ops.request_chunk(tx),
         "node.triggerSnapshot": lambda: ops.request_snapshot(tx),
+        "node.triggerACMERefresh": lambda _interfaces=None: None,  # of older releases; no interface here uses ACME
         "network.getLatestLedgerSecretSeqno": lambda: ops.latest_ledger_secret().version,
         "network.generateEndorsedCertificate": lambda csr, start, days: _endorse(tx, ops, csr, start, days),
         "network.generateNetworkCertificate": lambda start, days: _service_certificate(tx, ops, start, days),
@@ -141,13 +137,6 @@ def check_constitution(text: object, limits: Limits) -> None:
             raise InvalidConstitution(
                 f"exports function {name} with {_arguments(count)}, expected {_expected(allowed)}"
             )
-
-
-def _not_served(name: str) -> Callable[..., object]:
-    def refuse(*_: object) -> object:
-        raise RpcError(501, "NotImplemented", f"ccf.{name} is not served")
-
-    return refuse
 
 
 def _arguments(count: object) -> str:

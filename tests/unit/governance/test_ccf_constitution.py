@@ -137,3 +137,28 @@ def test_opening_another_service(constitution: str) -> None:
     assert answer.status == 500
     assert "Service identity does not match" in answer.message
     assert service_cert() == world.read(SERVICE_INFO)["cert"]
+
+
+@pytest.mark.parametrize(
+    ("one", "table", "key"),
+    [
+        (action("add_executor_node_code", executor_code_id="ab"), "public:ccf.gov.nodes.executor_code_ids", "ab"),
+        (action("trigger_acme_refresh"), None, None),
+        (action("trigger_acme_refresh", interfaces=["one"]), None, None),
+        (action("add_node_code", code_id="ab"), "public:ccf.gov.nodes.code_ids", "ab"),
+        (action("set_ca_cert_bundle", name="n", cert_bundle=DAVE.cert_pem), "public:ccf.gov.tls.ca_cert_bundles", "n"),
+        (action("set_jwt_issuer", issuer="i", key_filter="all", auto_refresh=False), "public:ccf.gov.jwt.issuers", "i"),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else "",
+)
+def test_actions_of_the_release(
+    world: World, constitution: str, one: dict[str, object], table: str | None, key: str | None
+) -> None:
+    """Each release has some of them; what it does not have it refuses."""
+    if f'"{one["name"]}"' not in constitution:
+        answer = world.propose(ALICE, one)
+        assert (answer.status, answer.code) == (400, "ProposalFailedToValidate")
+        return
+    accepted(world, {**one, "args": one.get("args", {})})
+    if table is not None:
+        assert world.raw(table, key or "") is not None
