@@ -86,7 +86,7 @@ def endorsements_back_to(
     """
     chain: list[bytes] = []
     while True:
-        cose, link, endorsing_key, previous = _read_row(row)
+        cose, link, endorsing_key, previous = read_endorsement_row(row)
         if link.end is None or previous is None:
             return None
         if spki_der(link.key) != endorsing_key:
@@ -107,7 +107,7 @@ def _check_link(link: Endorsement, key: PublicKey, newer: Endorsement | None) ->
         raise InvalidEndorsement(f"the endorsement of {link.begin}..{link.end} is not signed by the later service")
 
 
-def _read_row(row: Mapping[str, Any]) -> tuple[bytes, Endorsement, bytes, int | None]:
+def read_endorsement_row(row: Mapping[str, Any]) -> tuple[bytes, Endorsement, bytes, int | None]:
     """The endorsement of a row, itself read, the key that made it, and where the previous row was written."""
     try:
         cose = b64decode(row["endorsement"], validate=True)

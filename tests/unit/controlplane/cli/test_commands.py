@@ -15,12 +15,12 @@ def test_help_imports_no_command() -> None:
         "sys.argv = ['mccf', '--help']\n"
         "try: main()\n"
         "except SystemExit: pass\n"
-        "heavy = {'httpx', 'sqlalchemy', 'celery', 'alembic', 'controlplane.cli.local', 'controlplane.cli.status'}\n"
+        "heavy = {'httpx', 'sqlalchemy', 'celery', 'alembic', 'cryptography', 'controlplane.cli.local'}\n"
         "sys.exit(','.join(sorted(heavy & set(sys.modules))) or 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert all(f"{name} " in done.stdout for name in ("up", "down", "status"))
+    assert all(f"{name} " in done.stdout for name in ("up", "down", "status", "ledger"))
 
 
 def _summary(state: str = "Succeeded", running_state: str = "Active", running: int = 3) -> dict[str, Any]:
