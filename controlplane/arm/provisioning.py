@@ -45,14 +45,6 @@ TRANSITIONS: Mapping[ProvisioningState, frozenset[ProvisioningState]] = {
     ProvisioningState.DELETING: frozenset({ProvisioningState.FAILED}),
 }
 
-RUNNING_TRANSITIONS: Mapping[RunningState, frozenset[RunningState]] = {
-    RunningState.UNKNOWN: frozenset({RunningState.ACTIVE}),
-    RunningState.ACTIVE: frozenset({RunningState.PAUSING}),
-    RunningState.PAUSING: frozenset({RunningState.PAUSED, RunningState.ACTIVE}),
-    RunningState.PAUSED: frozenset({RunningState.RESUMING}),
-    RunningState.RESUMING: frozenset({RunningState.ACTIVE, RunningState.PAUSED}),
-}
-
 # What a client may ask for; the others are ours to say (control-plane.md 1.7).
 REQUESTABLE_RUNNING_STATES = frozenset({RunningState.ACTIVE, RunningState.PAUSED})
 
@@ -62,10 +54,3 @@ def advance(current: ProvisioningState, to: ProvisioningState) -> ProvisioningSt
     if to in TRANSITIONS[current]:
         return to
     raise IllegalTransition(f"provisioningState: {current} to {to}")
-
-
-def advance_running(current: RunningState, to: RunningState) -> RunningState:
-    """The new running state, or `IllegalTransition`."""
-    if to in RUNNING_TRANSITIONS[current]:
-        return to
-    raise IllegalTransition(f"runningState: {current} to {to}")

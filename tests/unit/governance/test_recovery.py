@@ -222,6 +222,18 @@ def test_shares_below_the_threshold_recover_nothing_and_the_last_one_everything(
     assert handed_out(world) == [SharedSecret(1, LEDGER_SECRET, world.ops.history[0][0])]
 
 
+def test_shares_by_certificate_and_by_signature_in_the_classic_dialect() -> None:
+    world = waiting()
+    shares = [b64encode(encode_share(share_of(world, member))).decode() for member in MEMBERS[:2]]
+    body = json.dumps({"share": shares[0]}).encode()
+    path = "/recovery_share"
+    first = world.send("POST", path, body, "", peer=MEMBERS[0].peer, content_type="application/json")
+    assert first.body == {"message": "1/2 recovery shares successfully submitted"}
+    last = world.post(MEMBERS[1], path, "recovery_share", {"share": shares[1]}, query="")
+    assert last.body == {"message": "2/2 recovery shares successfully submitted\nEnd of recovery procedure initiated"}
+    assert [secret.key for secret in handed_out(world)] == [LEDGER_SECRET]
+
+
 def test_submitted_shares_are_readable_with_the_new_secret_only() -> None:
     world = waiting()
     share = share_of(world, MEMBERS[0])

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from controlplane.arm import operation, provisioning
 from controlplane.arm.operation import FIRST_STATUS, OperationKind, OperationStatus
-from controlplane.arm.provisioning import ProvisioningState, RunningState
+from controlplane.arm.provisioning import ProvisioningState
 
 
 @given(st.lists(st.sampled_from(list(OperationStatus)), max_size=12))
@@ -52,15 +52,6 @@ def test_every_state_can_be_deleted_but_the_deleting_one() -> None:
         assert provisioning.advance(state, ProvisioningState.DELETING) == "Deleting"
 
 
-def test_running_states_pass_through_their_transitions() -> None:
-    state = RunningState.ACTIVE
-    for to in (RunningState.PAUSING, RunningState.PAUSED, RunningState.RESUMING, RunningState.ACTIVE):
-        state = provisioning.advance_running(state, to)
-    with pytest.raises(provisioning.IllegalTransition):
-        provisioning.advance_running(RunningState.ACTIVE, RunningState.PAUSED)
-
-
 def test_tables_name_every_state() -> None:
     assert set(operation.TRANSITIONS) == set(OperationStatus)
     assert set(provisioning.TRANSITIONS) == set(ProvisioningState)
-    assert set(provisioning.RUNNING_TRANSITIONS) == set(RunningState)
