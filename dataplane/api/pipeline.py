@@ -132,7 +132,12 @@ class _Routed:
     endpoint: Endpoint
     request: Request
     frontend: str
-    deployed: bool  # by the members: its answers are its own, and not negotiated
+    tx: Tx | None  # of an endpoint the members deployed: where it was found, and first runs
+
+    @property
+    def deployed(self) -> bool:
+        """Whether the answers are the application's own, and not negotiated."""
+        return self.tx is not None
 
 
 @dataclass(slots=True)
@@ -192,7 +197,7 @@ class Pipeline:
             raise RpcError(503, "TooManyPendingTransactions", "Too many transactions pending commit on the service.")
         if not self.core.is_frontend_open(frontend):
             raise FrontendNotOpen("Frontend is not open.")
-        found, deployed = self._find(frontend, method, below)
+        found, tx = self._find(frontend, method, below)
         if found is None:
             raise not_found(path)
         if isinstance(found, VerbsOnly):
@@ -204,20 +209,24 @@ class Pipeline:
             return refusal
         route = f"/{frontend}{found.endpoint.path}"
         request = Request(method, url, path, decode_query(raw_query), headers, body, found.params, route, interface)
-        return _Routed(found.endpoint, request, frontend, deployed)
+        return _Routed(found.endpoint, request, frontend, tx)
 
-    def _find(self, frontend: str, method: str, below: str) -> tuple[Found | VerbsOnly | None, bool]:
-        """The endpoint, and whether the members deployed it; theirs win, built-in ones serve their other verbs."""
+    def _find(self, frontend: str, method: str, below: str) -> tuple[Found | VerbsOnly | None, Tx | None]:
+        """The endpoint and, where the members deployed it, the transaction it was found in.
+
+        Theirs win, built-in ones serve their other verbs.
+        """
         deployed: Found | VerbsOnly | None = None
         if frontend == "app" and self.app is not None:
-            deployed = self.app.find(self.core.begin(), method, below)
+            tx = self.core.begin()
+            deployed = self.app.find(tx, method, below)
             if isinstance(deployed, Found):
-                return deployed, True
+                return deployed, tx
         built_in = self.frontends[frontend].find(method, below)
         if isinstance(deployed, VerbsOnly) and not isinstance(built_in, Found):
             verbs = {*deployed.verbs, *(built_in.verbs if built_in else ())}
-            return VerbsOnly(tuple(sorted(verbs))), True
-        return built_in, False
+            return VerbsOnly(tuple(sorted(verbs))), None
+        return built_in, None
 
     def _redirect_or_execute(self, ways: Redirections, routed: _Routed, session: SessionState) -> Response:
         core = self.core
@@ -255,8 +264,8 @@ class Pipeline:
 
     def _execute(self, routed: _Routed, peer: Peer, session: SessionState | None) -> Response:
         endpoint, request = routed.endpoint, routed.request
-        for _ in range(MAX_ATTEMPTS):
-            tx = self.core.begin()
+        for attempt in range(MAX_ATTEMPTS):
+            tx = self.core.begin() if attempt or routed.tx is None else routed.tx
             caller = authenticate(endpoint.authn, tx, request, peer, self.core.now)
             if session is not None:
                 self._check_view(session)

@@ -7,8 +7,11 @@ turned into lines here. Levels are the original's; `fail` and `fatal` are for wh
 import json
 import logging
 import sys
+import time
 import warnings
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TextIO
 
 LEVELS = {
@@ -41,6 +44,33 @@ def flush() -> None:
         target.flush()
 
 
+def line_writer(tag: str, file: str) -> Callable[[str], None]:
+    """A function that writes lines of level info, for what is logged with every request.
+
+    They look like all others, without the cost of a `logging` record: a tenth of what such a request costs. To be
+    called after `configure`.
+    """
+    logger = logging.getLogger(tag)
+    (target,) = logging.getLogger().handlers
+    if not (
+        isinstance(target, _Stdout) and isinstance(target.formatter, _TextLine) and logger.isEnabledFor(logging.INFO)
+    ):
+        return logger.info
+    write, end = target.stream.write, target.terminator
+    head = f"Z -0.000 0   [info ][{tag}] {Path(file).name}:0 | "
+    known_s, known_text = 0, ""
+
+    def write_line(text: str) -> None:
+        nonlocal known_s, known_text
+        now_s = time.time()
+        second = int(now_s)
+        if second != known_s:
+            known_s, known_text = second, datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        write(f"{known_text}.{int((now_s - second) * 1_000_000):06}{head}{_escaped(text)}{end}")
+
+    return write_line
+
+
 class _Stdout(logging.StreamHandler[TextIO]):
     """Flushes at once only for what an operator must see: doing so for each request's line is a tenth of its cost."""
 
@@ -55,10 +85,10 @@ class _Stdout(logging.StreamHandler[TextIO]):
 
 class _TextLine(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+        moment = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
         level = _NAMES.get(record.levelno, "info")
         text = _one_line(self, record)
-        return f"{time}Z -0.000 0   [{level:<5}][{record.name}] {record.filename}:{record.lineno} | {text}"
+        return f"{moment}Z -0.000 0   [{level:<5}][{record.name}] {record.filename}:{record.lineno} | {text}"
 
 
 class _JsonLine(logging.Formatter):
@@ -79,4 +109,8 @@ def _one_line(formatter: logging.Formatter, record: logging.LogRecord) -> str:
     text = record.getMessage()
     if record.exc_info:
         text = f"{text}: {formatter.formatException(record.exc_info)}"
-    return text.replace("\n", "\\n")
+    return _escaped(text)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\n", "\\n") if "\n" in text else text

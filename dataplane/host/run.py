@@ -14,7 +14,7 @@ from dataplane.governance.members import InvalidMember
 from dataplane.governance.shares import SharesNotPossible
 from dataplane.host.command_line import VERSION, Arguments, parse_arguments, read_config, version_text
 from dataplane.host.files import PidFileExists, claim_pid_file, write_whole
-from dataplane.host.log import configure, flush
+from dataplane.host.log import configure, flush, line_writer
 from dataplane.host.signals import StopSignals
 from dataplane.http.descriptors import raise_descriptor_limit
 from dataplane.node.join import JoinFailed
@@ -64,7 +64,14 @@ def _run(config: Config, arguments: Arguments) -> int:
 async def _serve(config: Config) -> int:
     signals = StopSignals(ignore_first_sigterm=config.ignore_first_sigterm)
     starting = asyncio.ensure_future(
-        start_node(config, VERSION, write_whole, signals.fail, lambda node: signals.tell_notice(node.give_stop_notice))
+        start_node(
+            config,
+            VERSION,
+            write_whole,
+            signals.fail,
+            lambda node: signals.tell_notice(node.give_stop_notice),
+            line_writer("js", __file__),
+        )
     )
     _flush_log_often(asyncio.get_running_loop())
     both: set[asyncio.Future[Any]] = {starting, signals.stopping}

@@ -74,6 +74,7 @@ from dataplane.txid import NodeId, TxID
 
 _SECRET_SIZE = 32
 _log = logging.getLogger("node")
+_js_log = logging.getLogger("js")
 
 
 class StartFailed(Exception):
@@ -111,22 +112,30 @@ async def start_node(
     write: Callable[[str, str], None],
     stop: Callable[[str], None],
     assembled: Callable[[Node], None] = lambda node: None,
+    log_execution: Callable[[str], None] = _js_log.info,
 ) -> RunningNode:
-    """Start as `config` says. `write(path, content)` leaves files for the launcher; `stop(reason)` ends the process;
-    `assembled` is handed the node as soon as it answers requests, which for a joiner is long before the end.
+    """Start as `config` says. `write(path, content)` leaves files for the launcher, `stop(reason)` ends the process,
+    `assembled` is handed the node as soon as it answers requests, which for a joiner is long before the end,
+    `log_execution` takes the line that reports each run of the application.
 
     Returns when the node is part of a service. Raises `StartFailed` or `JoinFailed`.
     """
-    return await _Starter(config, version, write, stop).run(assembled)
+    return await _Starter(config, version, write, stop, log_execution).run(assembled)
 
 
 class _Starter:
     """The steps of one start; what they make is kept in attributes for the steps that follow."""
 
     def __init__(
-        self, config: Config, version: str, write: Callable[[str, str], None], stop: Callable[[str], None]
+        self,
+        config: Config,
+        version: str,
+        write: Callable[[str, str], None],
+        stop: Callable[[str], None],
+        log_execution: Callable[[str], None],
     ) -> None:
         self._config = config
+        self._log_execution = log_execution
         self._version = node_api.Version(version, ENGINE_VERSION)
         self._write = write
         self._stop = stop
@@ -238,7 +247,7 @@ class _Starter:
             RouteTable,
             history=history,
             console=self._ops.log,
-            log_metrics=logging.getLogger("js").info,
+            log_metrics=self._log_execution,
             natives={"gov.validateConstitution": validate_constitution},
         )
         declared = {

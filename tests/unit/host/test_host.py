@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from dataplane.config import ConfigError
 from dataplane.host.command_line import parse_arguments, read_config, version_text
 from dataplane.host.files import PidFileExists, claim_pid_file, write_whole
-from dataplane.host.log import _JsonLine, _TextLine
+from dataplane.host.log import _JsonLine, _TextLine, configure, flush, line_writer
 
 
 def test_a_file_is_whole_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -44,3 +45,28 @@ def test_log_lines_are_one_line_with_level_and_tag() -> None:
     text = _TextLine().format(record)
     assert "[fail ][node] file.py:7 | two\\nlines" in text
     assert json.loads(_JsonLine().format(record))["level"] == "fail"
+
+
+def test_lines_written_with_every_request_look_like_all_others(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = root.handlers[:], root.level
+    try:
+        configure("info", "Text")
+        logging.getLogger("js").info("JS execution\ncomplete")
+        line_writer("js", "/x/run.py")("JS execution\ncomplete")
+        configure("fail", "Text")
+        line_writer("js", "/x/run.py")("below the level")
+        configure("info", "Json")
+        line_writer("js", "/x/run.py")("as JSON")
+        flush()
+    finally:
+        root.handlers[:], level = before
+        root.setLevel(level)
+        logging.captureWarnings(False)
+    slow, fast, as_json = capsys.readouterr().out.splitlines()
+    pattern = (
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z -0\.000 0   \[info \]\[js\] \w+\.py:\d+ \| JS execution\\ncomplete"
+    )
+    assert re.fullmatch(pattern, slow)
+    assert re.fullmatch(pattern, fast)
+    assert json.loads(as_json)["msg"] == "as JSON"
