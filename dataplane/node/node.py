@@ -335,8 +335,6 @@ class Node:
         if self._since_published_ms >= self._config.message_timeout_ms:
             self._publish_beats()
         self._since_signature_ms += elapsed_ms
-        if self._signature_wanted():
-            self._sign()
         self.wake()
 
     def _publish_beats(self) -> None:
@@ -346,6 +344,7 @@ class Node:
         self._beats.publish({peer: (address_of(peer), encode_message(beat)) for peer, beat in beats})
 
     def _signature_wanted(self) -> bool:
+        """Asked at the end of each turn: what comes after a quiet delay is signed at once, not a delay later."""
         if not self.is_primary:
             return False
         timed_out = self._since_signature_ms >= self._config.signature_delay_ms
@@ -362,6 +361,8 @@ class Node:
 
     def _pump(self) -> None:
         self._pump_due = False
+        if self._signature_wanted():
+            self._sign()
         duties = self.replica.take_duties()
         try:
             self._write(duties)

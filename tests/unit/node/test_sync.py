@@ -48,6 +48,8 @@ class SlowLedger:
 class ScriptedReplica:
     """Hands out one set of duties a pump, and remembers what it was told is durable."""
 
+    is_leader = False
+
     def __init__(self, *duties: Duties) -> None:
         self._duties = list(duties)
         self.reported: list[int] = []
