@@ -332,10 +332,9 @@ class _Source:
 
 
 def _request_text(request: Request) -> str:
-    """[method, path, url, query, route, hostname, params], as the prelude reads it."""
-    hostname, path, query = request.headers.get("host"), request.path, request.query
-    url = f"{path}?{query}" if query else path
-    return json.dumps((request.method, path, url, query, request.route, hostname, request.params))
+    """[method, path, query, route, hostname, params], as the prelude reads it."""
+    hostname = request.headers.get("host")
+    return json.dumps((request.method, request.path, request.query, request.route, hostname, request.params))
 
 
 def _whole_caller(identity: Identity) -> object:

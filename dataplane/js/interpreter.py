@@ -185,7 +185,7 @@ class Interpreter:
     ) -> tuple[bytes, bytes]:
         """Call an application's function: the first line of its packed answer, and the body (see `prelude.js`).
 
-        `request` is the JSON text of [method, path, url, query, route, hostname, params].
+        `request` is the JSON text of [method, path, query, route, hostname, params].
         """
         return self._within(invocation, limits, self._respond, module, function, request)
 

@@ -352,18 +352,33 @@
     return host(op);
   }
 
+  function bodyText() {
+    exact(arguments, 0);
+    return host($request_text);
+  }
+  function bodyJson() {
+    exact(arguments, 0);
+    return host($request_json);
+  }
+  function bodyBuffer() {
+    exact(arguments, 0);
+    return host($request_buffer);
+  }
+
   function makeRequest(text) {
     const id = ++current;
     const parts = parse(text);
+    const path = parts[1];
+    const query = parts[2];
     let headers, caller;
     return {
       method: parts[0],
-      path: parts[1],
-      url: parts[2],
-      query: parts[3],
-      route: parts[4],
-      hostname: parts[5],
-      params: parts[6],
+      path,
+      url: query === "" ? path : `${path}?${query}`,
+      query,
+      route: parts[3],
+      hostname: parts[4],
+      params: parts[5],
       get headers() {
         return (headers ??= parse(read(id, $request_headers)));
       },
@@ -377,20 +392,7 @@
       set caller(value) {
         caller = value;
       },
-      body: {
-        text() {
-          exact(arguments, 0);
-          return host($request_text);
-        },
-        json() {
-          exact(arguments, 0);
-          return host($request_json);
-        },
-        arrayBuffer() {
-          exact(arguments, 0);
-          return host($request_buffer);
-        },
-      },
+      body: { text: bodyText, json: bodyJson, arrayBuffer: bodyBuffer },
     };
   }
 
