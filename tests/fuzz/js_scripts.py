@@ -22,7 +22,8 @@ VALUES = (
     "() => 1", "() => { throw new Error('callback') }", "() => { while (true); }", "async () => { await 0; throw 1 }",
     "new Proxy({}, { get() { throw 1 } })", "Object.create(null)", "{ toString() { throw 1 } }", "globalThis", "t",
     "ccf", "kept", "{ get x() { return deep() } }", "new Error('e')", "Promise.reject(1)", "new Promise(() => {})",
-    "/(a+)+b/",
+    "/(a+)+b/", "{ name: 'ECDSA', hash: 'SHA-256' }", "{ name: 'AES-KWP' }", "{ name: 'RSA-OAEP', label: t }", "128",
+    "{ get name() { v.transfer?.(); return 'HMAC' }, hash: 'SHA-512' }", "pair.publicKey", "pair.privateKey", "jwk",
 )  # fmt: skip
 FUNCTIONS = (
     "t.get", "t.set", "t.has", "t.delete", "t.clear", "t.forEach", "t.getVersionOfPreviousWrite", "ccf.strToBuf",
@@ -30,7 +31,10 @@ FUNCTIONS = (
     "ccf.crypto.isValidX509CertBundle", "ccf.crypto.isValidX509CertChain", "ccf.rpc.setClaimsDigest",
     "ccf.rpc.setApplyWrites", "ccf.node.echo", "ccf.node.fail", "ccf.node.nested", "ccf.consensus.getViewForSeqno",
     "ccf.enableMetricsLogging", "console.log", "JSON.stringify", "JSON.parse", "String", "structuredCopy",
-    "Math.random", "other.x.get", "host",
+    "Math.random", "other.x.get", "host", "ccf.crypto.sign", "ccf.crypto.verifySignature", "ccf.crypto.wrapKey",
+    "ccf.crypto.unwrapKey", "ccf.crypto.pemToJwk", "ccf.crypto.jwkToPem", "ccf.crypto.generateAesKey",
+    "((a, b) => ccf.crypto.sign(a, b, v))", "((a, b) => ccf.crypto.verifySignature(a, pair.publicKey, b, v))",
+    "((a, b) => ccf.crypto.wrapKey(v, a, b))", "snp_attestation.verifySnpAttestation", "console.error",
 )  # fmt: skip
 STATEMENTS = (
     "{f}({a}, {b});",
@@ -59,6 +63,8 @@ STATEMENTS = (
 PROLOGUE = """
 import * as other from "./other.js";
 const t = ccf.kv["t"];
+const pair = ccf.crypto.generateEcdsaKeyPair("secp256r1");
+const jwk = ccf.crypto.pemToJwk(pair.privateKey);
 let kept = null;
 const structuredCopy = (x) => JSON.parse(JSON.stringify(x));
 const detached = () => { const b = new ArrayBuffer(8); b.transfer(); return b };
