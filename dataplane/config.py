@@ -169,6 +169,7 @@ class Config:
     chunk_size: int
     election_timeout_ms: int
     message_timeout_ms: int
+    pre_vote: bool  # ours: ask before campaigning
     max_uncommitted_tx_count: int
     signature_tx_count: int
     signature_delay_ms: int
@@ -221,6 +222,7 @@ def parse_config(document: object) -> Config:
         chunk_size=ledger.size("chunk_size", "5MB", 1, (1 << 32) - 1),
         election_timeout_ms=consensus.time_ms("election_timeout", "5000ms"),
         message_timeout_ms=consensus.time_ms("message_timeout", "100ms"),
+        pre_vote=consensus.flag("pre_vote", False),
         max_uncommitted_tx_count=consensus.number("max_uncommitted_tx_count", 10_000, 0),
         signature_tx_count=signatures.number("tx_count", 5_000, 1),
         signature_delay_ms=signatures.time_ms("delay", "1000ms"),

@@ -287,7 +287,9 @@ class _Starter:
         return begin(
             node_id=self._identity.id,
             settings=Settings(
-                election_timeout_ms=config.election_timeout_ms, message_timeout_ms=config.message_timeout_ms
+                election_timeout_ms=config.election_timeout_ms,
+                message_timeout_ms=config.message_timeout_ms,
+                pre_vote=config.pre_vote,
             ),
             draw=lambda low, high: low + secrets.randbelow(high - low + 1),
             read=self._read_entries,

@@ -5,6 +5,7 @@
 Commands (fields separated by commas, `#` begins a comment; views are called terms as in the original):
 
     start_node,N                 the first node of a service; writes its configuration and a signature in term 2
+    pre_vote_enabled,true        nodes made from here on ask for pre-votes before they campaign (false: they do not)
     create_new_node,N            a node that waits to be contacted
     trust_nodes,TERM,N,...       the leader of TERM adds nodes    (trust_node: one)
     swap_nodes,TERM,out,N,..,in,N,..   leaves out some and adds others, in one entry
@@ -28,7 +29,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dataplane.consensus.log import Entry, Nodes
@@ -69,8 +70,10 @@ class Driver:
         self.lines: list[str] = []
         self._actors: dict[str, Actor] = {}
         self._cut: dict[tuple[str, str], None] = {}
+        self._settings = SETTINGS
         self._commands: dict[str, Callable[..., None]] = {
             "start_node": self._start_node,
+            "pre_vote_enabled": self._set_pre_vote,
             "create_new_node": self._create_new_node,
             "trust_node": self._trust_nodes,
             "trust_nodes": self._trust_nodes,
@@ -121,6 +124,11 @@ class Driver:
         self._propose(actor, b"genesis", configuration=((name, f"{name}:1"),))
         self._propose(actor, b"signature", signed=True)
 
+    def _set_pre_vote(self, value: str) -> None:
+        if value not in ("true", "false"):
+            raise ScenarioFailed(f"{value!r} is neither true nor false")
+        self._settings = replace(SETTINGS, pre_vote=value == "true")
+
     def _create_new_node(self, name: str) -> None:
         self._enter(name, Raft.join)
 
@@ -128,7 +136,7 @@ class Driver:
         ledger: list[Entry] = []
         raft = begin(
             node_id=name,
-            settings=SETTINGS,
+            settings=self._settings,
             draw=lambda low, high: high,
             read=lambda first, last: ledger[first - 1 : last],
         )

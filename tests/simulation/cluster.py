@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dataplane.consensus.configuration import RetirementPhase
 from dataplane.consensus.log import Nodes
@@ -92,7 +92,8 @@ class Cluster:
     def spawn(self, *, first: bool = False) -> Node:
         """A new process with a new identity and an empty disk."""
         node_id = self._kind.name_of(len(self.nodes))
-        machine = self._kind.make(node_id, self.plan.settings, self._rng, first)
+        pre_vote = len(self.nodes) % 2 < self.plan.pre_voters
+        machine = self._kind.make(node_id, replace(self.plan.settings, pre_vote=pre_vote), self._rng, first)
         node = self.nodes[node_id] = Node(node_id, machine, ticked_us=self.now_us)
         self.checker.watch(node_id, machine.raft, node.disk)
         self.note(node_id, "spawn")

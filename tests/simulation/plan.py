@@ -40,6 +40,7 @@ class Plan:
     seed: int
     nodes: int
     settings: Settings
+    pre_voters: int  # of two nodes, how many ask for pre-votes; 1: an upgrade that is half done
     weather: Weather
     wire: bool  # encode and decode every message
     sign_every_us: int
@@ -53,10 +54,14 @@ class Plan:
 def draw_plan(seed: int) -> Plan:
     """The plan of a seed; the same for the same seed, in any process."""
     rng = random.Random(seed)
+    nodes, settings = rng.randint(3, 5), _draw_settings(rng)
+    # from the seed and not the next draw, so that everything else of a seed's plan is as it was before this was drawn
+    pre_voters = 2 if settings.pre_vote else int(seed % 5 == 0)
     return Plan(
         seed=seed,
-        nodes=rng.randint(3, 5),
-        settings=_draw_settings(rng),
+        nodes=nodes,
+        settings=settings,
+        pre_voters=pre_voters,
         weather=_draw_weather(rng),
         wire=rng.random() < 0.1,
         sign_every_us=rng.choice((30_000, 60_000, 120_000)),

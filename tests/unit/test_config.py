@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dataplane.config import ConfigError, JoinCommand, StartCommand, parse_config, parse_size, parse_time_ms
+from dataplane.redirections import Redirections
 
 START: dict[str, Any] = {
     "network": {
@@ -76,6 +77,17 @@ def test_defaults_are_the_originals() -> None:
     assert (config.chunk_size, config.signature_tx_count, config.tick_interval_ms) == (5 << 20, 5000, 10)
     assert config.idle_connection_timeout_ms == 60_000
     assert config.jwt_key_refresh_interval_ms == 30 * 60_000
+
+
+def test_pre_vote_and_redirections_are_off_unless_asked_for() -> None:
+    config = parse_config(START)
+    assert (config.pre_vote, config.interfaces[0].redirections) == (False, None)
+    assert parse_config(changed("consensus/pre_vote", True)).pre_vote
+    interface = "network/rpc_interfaces/primary_rpc_interface"
+    assert parse_config(changed(f"{interface}/redirections", {})).interfaces[0].redirections == Redirections()
+    with pytest.raises(ConfigError) as refused:
+        parse_config(changed(f"{interface}/redirections", {"to_primary": {"kind": "Oracle"}}))
+    assert refused.value.path == f"{interface.replace('/', '.')}.redirections.to_primary.kind"
 
 
 def test_an_interface_keeps_keys_it_does_not_know() -> None:
