@@ -131,6 +131,15 @@ class JoinCommand:
 
 
 @dataclass(frozen=True, slots=True)
+class RecoverCommand:
+    """Recover a service from its ledger. The sealed secret is the one a node of that service left, if any."""
+
+    previous_service_identity_file: str
+    initial_service_certificate_validity_days: int
+    previous_sealed_ledger_secret_location: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class NodeCertificate:
     """What the node's own certificate says. `subject_alt_names` entries are `iPAddress:…` or `dNSName:…`."""
 
@@ -147,6 +156,7 @@ class OutputFiles:
     pid_file: str = "node.pid"
     node_to_node_address_file: str = ""
     rpc_addresses_file: str = ""
+    sealed_ledger_secret_location: str | None = None  # a directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +166,7 @@ class Config:
     node_to_node_bind: Address
     node_to_node_published: Address
     interfaces: tuple[Interface, ...]
-    command: StartCommand | JoinCommand
+    command: StartCommand | JoinCommand | RecoverCommand
     service_certificate_file: str
     node_certificate: NodeCertificate
     node_data_json_file: str | None
@@ -390,17 +400,17 @@ def _http_limits(section: _Section) -> HttpLimits:
     return limits
 
 
-def _command(section: _Section) -> StartCommand | JoinCommand:
+def _command(section: _Section) -> StartCommand | JoinCommand | RecoverCommand:
     kind = section.take("type")
     start, join = section.section("start", {}), section.section("join", {})
-    section.take("recover", None)
+    recover = section.section("recover", {})
     section.done()
     if kind == "Start":
         return _start(start)
     if kind == "Join":
         return _join(join)
     if kind == "Recover":
-        raise ConfigError("command.type", "Recover is not served yet")
+        return _recover(recover)
     raise ConfigError("command.type", "must be Start, Join or Recover")
 
 
@@ -460,6 +470,18 @@ def _join(section: _Section) -> JoinCommand:
     return command
 
 
+def _recover(section: _Section) -> RecoverCommand:
+    command = RecoverCommand(
+        previous_service_identity_file=section.text("previous_service_identity_file"),
+        initial_service_certificate_validity_days=section.number("initial_service_certificate_validity_days", 1, 1),
+        previous_sealed_ledger_secret_location=section.optional_text("previous_sealed_ledger_secret_location"),
+    )
+    section.done()
+    if not command.previous_service_identity_file:
+        raise ConfigError(section.at("previous_service_identity_file"), "is missing")
+    return command
+
+
 def _node_certificate(section: _Section) -> NodeCertificate:
     if section.take("curve_id", "Secp384R1") != "Secp384R1":
         raise ConfigError(section.at("curve_id"), "only Secp384R1 is served yet")
@@ -478,13 +500,12 @@ def _node_certificate(section: _Section) -> NodeCertificate:
 
 
 def _output_files(section: _Section) -> OutputFiles:
-    if section.take("sealed_ledger_secret_location", None):
-        raise ConfigError(section.at("sealed_ledger_secret_location"), "is not served yet")
     files = OutputFiles(
         node_certificate_file=section.text("node_certificate_file", "nodecert.pem"),
         pid_file=section.text("pid_file", "node.pid"),
         node_to_node_address_file=section.text("node_to_node_address_file", ""),
         rpc_addresses_file=section.text("rpc_addresses_file", ""),
+        sealed_ledger_secret_location=section.optional_text("sealed_ledger_secret_location"),
     )
     section.done()
     return files

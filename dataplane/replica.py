@@ -18,6 +18,7 @@ from dataplane.crypto.aead import DecryptionFailed
 from dataplane.kv.store import Store
 from dataplane.kv.tables import (
     ENCRYPTED_LEDGER_SECRETS,
+    HISTORICAL_ENCRYPTED_LEDGER_SECRET,
     NODES_ENDORSED_CERTIFICATES,
     NODES_INFO,
     SERVICE_INFO,
@@ -26,7 +27,7 @@ from dataplane.kv.tables import (
     load_json,
 )
 from dataplane.kv.tx import Tables, Tx
-from dataplane.kv.writeset import WriteSet
+from dataplane.kv.writeset import WriteSet, is_public
 from dataplane.ledger.chunk import Chunker
 from dataplane.ledger.entry import NO_CLAIMS, EntryFlags, MalformedEntry, decode_entry, encode_entry, frame_size
 from dataplane.ledger.secrets import LedgerSecrets, MalformedSecret, SharedSecret, UnknownSecret
@@ -110,6 +111,11 @@ class Replica:
         self._snapshot_wanted = False
         self._capture: Capture | None = None
         self._origin_seqno = 0  # entries up to here were not applied by us
+        self.secret_history: list[tuple[int, bytes]] = []  # writes of the table of historical ledger secrets
+        self._public_before = 0  # of entries before this seqno only the public part can be read
+        self.recovery_root = b""  # over all entries before it
+        self._private_writes: list[tuple[int, WriteSet]] = []  # made since, while the private state is missing
+        self.handed_out: tuple[int, bytes] | None = None  # where the old secrets were given to the nodes, and how
         # What take_duties will hand out
         self._write: list[Frame] = []
         self._written_seqno = 0  # the shell holds frames up to here
@@ -133,7 +139,27 @@ class Replica:
         self._chunker = chunker
         self._origin_seqno = self._written_seqno = state.seqno
         self._signed = list(state.signed)
+        self.secret_history = list(state.secret_history())
         self._configuration = trusted_nodes(state.tables)
+
+    # Recovery
+
+    def begin_recovery(self, first_seqno: int) -> None:
+        """A recovered service begins at `first_seqno`: of earlier entries only the public part can be read so far."""
+        self._public_before = first_seqno
+        if self.store.version == first_seqno - 1:
+            self.recovery_root = self.tree.root()
+
+    @property
+    def lacks_private_state(self) -> bool:
+        """Whether private tables of the time before a recovery are still missing."""
+        return self._public_before > 0
+
+    def adopt_private(self, tables: Tables) -> None:
+        """The private `tables` as they were before the recovery; what was written to them since is applied to them."""
+        self.store.adopt(tables, self._private_writes)
+        self._private_writes.clear()
+        self._public_before = 0
 
     # Inputs
 
@@ -141,13 +167,13 @@ class Replica:
         """A transaction at the newest state of this replica, committed or not."""
         return self.store.begin()
 
-    def submit(self, tx: Tx) -> TxID:
+    def submit(self, tx: Tx, flags: EntryFlags = EntryFlags.NONE) -> TxID:
         """Append the writes of `tx` as the next transaction. Raises `NotLeader` or `Conflict`, changing nothing."""
         if self.raft.role is not Leadership.LEADER:
             raise NotLeader(self.raft.leader_id)
         self.store.check(tx)
         txid = self._next_txid()
-        self._append_own(txid, tx.writes, tx.claims_digest or NO_CLAIMS, EntryFlags.NONE)
+        self._append_own(txid, tx.writes, tx.claims_digest or NO_CLAIMS, flags)
         return txid
 
     def sign(self) -> TxID:
@@ -320,7 +346,7 @@ class Replica:
     def _take(self, entry: Entry) -> str | None:
         """Check and apply one entry; what is wrong with it, or None."""
         try:
-            decoded = decode_entry(entry.data, self.secrets)
+            decoded = decode_entry(entry.data, self.secrets if entry.seqno >= self._public_before else None)
         except (MalformedEntry, UnknownSecret, DecryptionFailed) as error:
             return str(error)
         if decoded.txid != TxID(entry.view, entry.seqno) or decoded.txid.seqno != self.store.version + 1:
@@ -346,7 +372,7 @@ class Replica:
     def _check_signature(self, txid: TxID, writes: WriteSet) -> None:
         tx = self.store.begin()
         node = node_signature(writes)
-        cert = None if node is None else tx.get(NODES_ENDORSED_CERTIFICATES, node.node_id.encode())
+        cert = None if node is None else _certificate(tx, node.node_id)
         service = get_json(tx, SERVICE_INFO)
         verify_signature(
             txid,
@@ -360,6 +386,8 @@ class Replica:
 
     def _apply(self, seqno: int, frame: bytes, leaf: bytes, writes: WriteSet) -> bool:
         """Apply an entry to store, tree and chunker; whether it is a signature transaction."""
+        if self._public_before:
+            self._note_recovery(seqno, writes)
         self.store.apply(seqno, writes)
         self.tree.append(leaf)
         size, flags = frame_size(frame)
@@ -371,8 +399,21 @@ class Replica:
             self._signed.append(seqno)
         return signed
 
+    def _note_recovery(self, seqno: int, writes: WriteSet) -> None:
+        if seqno == self._public_before:
+            self.recovery_root = self.tree.root()
+        elif seqno > self._public_before:
+            if self.handed_out is None and ENCRYPTED_LEDGER_SECRETS in writes:
+                self.handed_out = (seqno, writes[ENCRYPTED_LEDGER_SECRETS].get(UNIT_KEY) or b"")
+            private = {table: rows for table, rows in writes.items() if not is_public(table)}
+            if private:
+                self._private_writes.append((seqno, private))
+
     def _learn_secret(self, seqno: int, writes: WriteSet) -> None:
         """A rekey at `seqno` brings the secret of what follows (ledger-format.md 6.1). Raises `MalformedSecret`."""
+        history = writes.get(HISTORICAL_ENCRYPTED_LEDGER_SECRET, {}).get(UNIT_KEY)
+        if history is not None:
+            self.secret_history.append((seqno, history))
         value = writes.get(ENCRYPTED_LEDGER_SECRETS, {}).get(UNIT_KEY)
         if value is None or self.secrets.has(seqno + 1):  # a joiner was given it beforehand
             return
@@ -398,6 +439,10 @@ class Replica:
         self.secrets.rollback(seqno)
         if self._capture is not None and self._capture.txid.seqno > seqno:
             self._capture = None
+        self.secret_history = [write for write in self.secret_history if write[0] <= seqno]
+        self._private_writes = [write for write in self._private_writes if write[0] <= seqno]
+        if self.handed_out is not None and self.handed_out[0] > seqno:
+            self.handed_out = None
         self._chunker.rollback(seqno)
         while self._signed and self._signed[-1] > seqno:
             self._signed.pop()
@@ -415,3 +460,12 @@ class Replica:
             return Entry(self.raft.view_at(seqno), seqno, frame, is_signature(decode_entry(frame).writes))
         configuration, retired = self._marks.get(seqno, (None, ()))
         return Entry(self.raft.view_at(seqno), seqno, frame, self.is_signature_at(seqno), configuration, retired)
+
+
+def _certificate(tx: Tx, node_id: NodeId) -> bytes | None:
+    """The certificate a node signs with: endorsed by the service, or of its own in ledgers of CCF 1.x."""
+    endorsed = tx.get(NODES_ENDORSED_CERTIFICATES, node_id.encode())
+    if endorsed is not None:
+        return endorsed
+    own = (get_json(tx, NODES_INFO, node_id.encode()) or {}).get("cert")
+    return None if own is None else str(own).encode()

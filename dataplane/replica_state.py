@@ -11,7 +11,7 @@ from typing import Any
 from dataplane.consensus.configuration import Configuration, Retirement
 from dataplane.consensus.log import Nodes
 from dataplane.consensus.raft import Origin
-from dataplane.kv.tables import NODES_INFO, load_json
+from dataplane.kv.tables import HISTORICAL_ENCRYPTED_LEDGER_SECRET, NODES_INFO, UNIT_KEY, load_json
 from dataplane.kv.tx import Tables
 from dataplane.ledger.snapshot import Snapshot
 from dataplane.merkle.tree import MerkleTree
@@ -23,6 +23,7 @@ class State:
 
     tables: every table, with the seqno of the last write to each key. tree: over leaves 0..`seqno`. view_history: as
     `Raft.view_history`, up to `seqno`. signed: the seqnos of signature transactions, as far as they are known.
+    history: the writes of the table of historical ledger secrets; None where no more than the newest is known.
     """
 
     seqno: int
@@ -30,6 +31,15 @@ class State:
     tables: Tables
     tree: MerkleTree
     signed: Sequence[int] = ()
+    history: Sequence[tuple[int, bytes]] | None = None
+
+    def secret_history(self) -> Sequence[tuple[int, bytes]]:
+        """(seqno, value) of the known writes of the table of historical ledger secrets, ascending."""
+        if self.history is not None:
+            return self.history
+        table = self.tables.get(HISTORICAL_ENCRYPTED_LEDGER_SECRET)
+        newest = None if table is None else table.rows.get(UNIT_KEY)
+        return () if newest is None else (newest,)
 
     def origin(self) -> Origin:
         """Where consensus begins with this state, its trusted nodes being the active configuration."""

@@ -44,8 +44,11 @@ class JoinTarget(Protocol):
         """Seqno of the snapshot this node began with, 0 without one."""
 
     def primary_address(self, interface: str | None) -> str | None: ...
+    def first_recovered_seqno(self) -> int | None:
+        """Where the service began, while the secrets of the one before are not recovered; else None."""
+
     def knows_uncommitted_secret(self) -> bool:
-        """Whether the newest ledger secret stands in a rekey that may still be rolled back."""
+        """Whether ledger secrets are on their way: in a rekey that may be rolled back, or to the recovering nodes."""
 
     def admission(self) -> Mapping[str, Any]:
         """The part of `network_info` every trusted node is given: identity, ledger secrets, addresses."""
@@ -129,9 +132,10 @@ def _trust_now(tx: Tx, node: JoinTarget, ops: ServiceOps, candidate: _Candidate)
 
 
 def _trusted(tx: Tx, node: JoinTarget, node_id: NodeId) -> Response:
+    recovered_seqno = node.first_recovered_seqno()
     network = {
-        "public_only": False,
-        "last_recovered_signed_idx": 0,
+        "public_only": recovered_seqno is not None,
+        "last_recovered_signed_idx": 0 if recovered_seqno is None else recovered_seqno - 1,
         "service_status": service_info(tx)["status"],
         "endorsed_certificate": endorsed_certificate(tx, node_id),
         **node.admission(),

@@ -27,7 +27,16 @@ from dataplane.governance.nodes import (
     remove_retired,
     uncompleted_retirements,
 )
-from dataplane.kv.tables import NODES_INFO, SERVICE_CONFIG, SERVICE_INFO, SIGNATURES, UNIT_KEY, get_json, load_json
+from dataplane.kv.tables import (
+    NODES_INFO,
+    SERVICE_CONFIG,
+    SERVICE_INFO,
+    SERVICE_PREVIOUS_SERVICE_IDENTITY,
+    SIGNATURES,
+    UNIT_KEY,
+    get_json,
+    load_json,
+)
 from dataplane.kv.tx import Tx
 from dataplane.txid import NodeId
 
@@ -58,6 +67,7 @@ class Node(NodeView, Protocol):
     @property
     def rpc_interfaces(self) -> Mapping[str, object]: ...
 
+    def recovery_progress(self) -> Mapping[str, int]: ...
     def is_frontend_open(self, name: str) -> bool: ...
     def consensus_details(self) -> Mapping[str, object]: ...
     def session_metrics(self) -> Mapping[str, object]: ...
@@ -95,6 +105,7 @@ def endpoints(node: Node, join: Callable[[Context], Response]) -> list[Endpoint]
         ("/network/nodes/primary", _primary_node),
         ("/network/nodes/{node_id}", _one_node),
         ("/network/removable_nodes", _removable_nodes),
+        ("/service/previous_identity", _previous_identity),
         ("/quotes", _quotes),
         ("/attestations", _attestations),
     ]
@@ -130,6 +141,7 @@ def _state(context: Context, node: Node) -> Response:
             "last_signed_seqno": node.last_signed_seqno,
             "startup_seqno": node.startup_seqno,
             "stop_notice": node.stop_notice,
+            **node.recovery_progress(),
         }
     )
 
@@ -179,6 +191,13 @@ def _service_configuration(context: Context, node: Node) -> Response:
     if configuration is None:
         raise ResourceNotFound("Service configuration not found.")
     return json_response(configuration)
+
+
+def _previous_identity(context: Context, node: Node) -> Response:
+    identity = get_json(context.tx, SERVICE_PREVIOUS_SERVICE_IDENTITY)
+    if identity is None:
+        raise ResourceNotFound("This service is not a recovery of a previous service.")
+    return json_response({"previous_service_identity": identity})
 
 
 def _network(context: Context, node: Node) -> Response:

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,6 +27,7 @@ from dataplane.crypto.keys import (
     load_private_key,
     private_pem,
     public_pem,
+    rsa_oaep_decrypt,
     spki_der,
 )
 from dataplane.txid import MemberId
@@ -143,6 +145,17 @@ class Member:
     def withdraw(self, proposal_id: str) -> dict[str, Any]:
         """Withdraw a proposal of this member; empty when the service does not know it."""
         return _object(self._post(f"/gov/members/proposals/{proposal_id}:withdraw", "withdrawal", b"", proposal_id))
+
+    def recovery_share(self, encryption_key: RsaPrivateKey) -> bytes:
+        """This member's current recovery share (44 bytes), decrypted with its encryption key."""
+        path = f"/gov/recovery/encrypted-shares/{self.id}?api-version={API_VERSION}"
+        encrypted = self.session.get_json(path)["encryptedShare"]
+        return rsa_oaep_decrypt(encryption_key, b64decode(encrypted))
+
+    def submit_recovery_share(self, share: bytes) -> dict[str, Any]:
+        """Give a share to a service that waits for them; how many it has (`submittedCount`, `message`, ...)."""
+        payload = _json_bytes({"share": b64encode(share).decode()})
+        return _object(self._post(f"/gov/recovery/members/{self.id}:recover", "recovery_share", payload))
 
     def _post(self, path: str, msg_type: str, payload: bytes, proposal_id: str | None = None) -> Response:
         body = sign_governance(self.signer, msg_type, payload, created_at_s=int(time.time()), proposal_id=proposal_id)

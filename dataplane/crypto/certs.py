@@ -184,6 +184,12 @@ def parse_subject(text: str) -> x509.Name:
     return x509.Name(list(name.rdns)[::-1])  # RFC 4514 text lists the parts last to first
 
 
+def subject_text(certificate: str | bytes) -> str:
+    """The subject as `parse_subject` reads it; raises `InvalidCertificate`."""
+    rdns = load_certificate(certificate).subject.rdns
+    return x509.Name(reversed(rdns)).rfc4514_string()  # parts in the order written; RFC 4514 text is last to first
+
+
 def common_name(certificate: Certificate) -> str:
     """The CN of the subject, or an empty text."""
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)

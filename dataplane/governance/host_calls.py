@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
-from cryptography import x509
-
 from dataplane.attestation.snp_tcb import tcb_policy
 from dataplane.crypto.certs import (
     endorse_node_csr,
-    load_certificate,
     parse_valid_from,
     self_signed_service_certificate,
+    subject_text,
 )
 from dataplane.crypto.keys import PrivateKey
 from dataplane.governance import jwt
@@ -188,8 +186,7 @@ def _endorse(tx: Tx, ops: ServiceOps, csr_pem: str, valid_from: str, days: int) 
 
 
 def _service_certificate(tx: Tx, ops: ServiceOps, valid_from: str, days: int) -> str:
-    rdns = load_certificate(service_info(tx)["cert"]).subject.rdns
-    subject = x509.Name(reversed(rdns)).rfc4514_string()  # parts in the order written; RFC 4514 text is last to first
+    subject = subject_text(service_info(tx)["cert"])
     start = parse_valid_from(valid_from)
     return self_signed_service_certificate(ops.service_key, subject, ops.new_serial(), start, days)
 

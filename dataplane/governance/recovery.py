@@ -31,6 +31,7 @@ from dataplane.governance.rekey import draw_bytes
 from dataplane.governance.service import OpeningRefused, ServiceStatus, service_info
 from dataplane.governance.shares import LatestSecret, issue_shares, recovery_threshold
 from dataplane.kv.tables import (
+    COSE_SIGNATURES,
     ENCRYPTED_LEDGER_SECRETS,
     ENCRYPTED_SUBMITTED_SHARES,
     HISTORICAL_ENCRYPTED_LEDGER_SECRET,
@@ -57,6 +58,7 @@ from dataplane.ledger.secrets import (
     unwrap,
     version_introduced,
 )
+from dataplane.ledger.signatures import cose_claims, service_signature
 from dataplane.txid import MemberId, TxID
 
 SecretHistory = Sequence[tuple[int, Mapping[str, Any]]]
@@ -224,6 +226,13 @@ def finish(
     created = TxID.parse(info["current_service_create_txid"])
     put_json(tx, PREVIOUS_SERVICE_IDENTITY_ENDORSEMENT, _endorsement(tx, service_key, created, int(now.timestamp())))
     return True
+
+
+def last_cose_claims(tx: Tx) -> tuple[str, str]:
+    """Issuer and subject that the service's COSE signatures name, empty where it made none: they are carried over."""
+    value = tx.get(COSE_SIGNATURES, UNIT_KEY)
+    message = None if value is None else service_signature({COSE_SIGNATURES: {UNIT_KEY: value}})
+    return ("", "") if message is None else cose_claims(message)
 
 
 def latest_version(history: SecretHistory) -> int:

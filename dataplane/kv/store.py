@@ -5,6 +5,7 @@ Versions are seqnos. `compact` forgets versions that can no longer be rolled bac
 """
 
 from collections import deque
+from collections.abc import Sequence
 
 import immutables
 
@@ -74,6 +75,19 @@ class Store:
         """Make `seqno` the oldest version that can be rolled back to."""
         while len(self._versions) > 1 and self._versions[1][0] <= seqno:
             self._versions.popleft()
+
+    def adopt(self, tables: Tables, later: Sequence[tuple[int, WriteSet]]) -> None:
+        """Put `tables` into every version: they were there before the oldest one, and could not be read so far.
+
+        `later` are the (version, write set) applied to them since, ascending.
+        """
+        current, waiting = dict(tables), deque(later)
+        for index, (version, held) in enumerate(self._versions):
+            while waiting and waiting[0][0] <= version:
+                seqno, writes = waiting.popleft()
+                for name, rows in writes.items():
+                    current[name] = _changed(current.get(name, _EMPTY), rows, seqno)
+            self._versions[index] = (version, held.update(current))
 
     def tables(self) -> Tables:
         """The newest version of every table: a value that later changes leave as it is."""

@@ -15,6 +15,7 @@ from dataplane.ledger.entry import EntryFlags, MalformedEntry, frame_size
 CHUNK_HEADER_SIZE = 8
 MAX_CHUNK_SIZE = (1 << 32) - 1  # positions are u32
 DEFAULT_CHUNK_SIZE = 5_000_000
+RECOVERY_SUFFIX = ".recovery"
 
 _CHUNK_AFTER = int(EntryFlags.CHUNK_AFTER)  # plain integers: flag arithmetic on enums costs a microsecond per entry
 _CHUNK_BEFORE = int(EntryFlags.CHUNK_BEFORE)
@@ -47,7 +48,7 @@ class ChunkName:
 
     def __str__(self) -> str:
         range_ = f"{self.first}" if self.last is None else f"{self.first}-{self.last}.committed"
-        return f"ledger_{range_}{'.recovery' if self.recovery else ''}"
+        return f"ledger_{range_}{RECOVERY_SUFFIX if self.recovery else ''}"
 
 
 def parse_name(name: str) -> ChunkName | None:

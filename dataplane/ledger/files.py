@@ -7,6 +7,8 @@ thread while frames are appended; everything else is called by the one owner.
 Two severities only. A request that cannot be met (a range that is not there, a rollback below commit) raises and
 changes nothing. A failed system call leaves the files in an unknown state: every later call raises `LedgerFailed`, and
 only opening the directory anew, which keeps whole frames and drops torn ones, tells what is there.
+
+Over 400 lines, as every method shares the locks and the list of chunks.
 """
 
 import os
@@ -20,6 +22,7 @@ from types import TracebackType
 from dataplane.ledger.chunk import (
     CHUNK_HEADER_SIZE,
     MAX_CHUNK_SIZE,
+    RECOVERY_SUFFIX,
     ChunkLayout,
     ChunkName,
     MalformedChunk,
@@ -31,6 +34,7 @@ from dataplane.ledger.chunk import (
     table_layout,
     table_offset,
 )
+from dataplane.ledger.cut import cut_committed, set_aside, write_at
 from dataplane.ledger.entry import EntryFlags
 
 _CHUNK_AFTER = int(EntryFlags.CHUNK_AFTER)  # plain integers: flag arithmetic on enums costs a microsecond per frame
@@ -65,6 +69,7 @@ class LedgerFiles:
         self._pending: list[bytes] = []  # frames of the open chunk that are not written yet
         self._pending_size = 0
         self._names_changed = False
+        self._recovery_after: int | None = None
         self._layouts: dict[Path, ChunkLayout] = {}
         self._paths = _committed_chunks([*read_only, directory])
         self._names = sorted(self._paths)  # of committed chunks
@@ -89,14 +94,55 @@ class LedgerFiles:
         with self._sync_lock, self._guard:
             for chunk in self._chunks:
                 os.close(chunk.fd)
-                _ignore(chunk.path)
+                set_aside(chunk.path)
             self._chunks = []
             for name in [name for name in self._names if name.first > seqno]:
                 if self._paths[name].parent == self._directory:
-                    _ignore(self._paths[name])
+                    set_aside(self._paths[name])
             self._paths = _committed_chunks([*self._read_only, self._directory])
             self._names = sorted(self._paths)
             self.last_seqno = self._commit = seqno
+            self._names_changed = True
+
+    def recover_until(self, seqno: int) -> None:
+        """The old service's ledger ends at `seqno`: set aside what follows, in committed chunks too.
+
+        New chunks are marked `.recovery` until `complete_recovery`, so that a recovery that is given up leaves the
+        ledger as it was (ledger-format.md 1.1). `seqno` is the last one where the ledger does not reach that far: a
+        recovery from a snapshot alone.
+        """
+        with self._sync_lock, self._guard:
+            self._write_pending()
+            for chunk in self._chunks:
+                os.close(chunk.fd)
+            cut_committed(self._directory, self._paths, seqno)
+            found = _committed_chunks([*self._read_only, self._directory])
+            self._paths = {name: path for name, path in found.items() if (name.last or 0) <= seqno}
+            self._names = sorted(self._paths)
+            self.last_seqno = max((name.last or 0 for name in self._names), default=0)
+            self._chunks = _adopt_uncommitted(self._directory, self.last_seqno)
+            if self._chunks:
+                self.last_seqno = self._chunks[-1].last
+            self._commit = 0
+            self._names_changed = True
+        self.truncate(seqno)
+        with self._guard:
+            self.last_seqno = self._commit = seqno
+        self.mark_recovery(seqno)
+
+    def mark_recovery(self, after: int) -> None:
+        """Give chunks that begin after seqno `after` the suffix `.recovery` until the recovery is complete."""
+        with self._guard:
+            self._recovery_after = after
+
+    def complete_recovery(self) -> None:
+        """The recovered service is open: its chunks lose the suffix."""
+        with self._sync_lock, self._guard:
+            for name, path in self._paths.items():
+                self._paths[name] = _without_recovery_suffix(path)
+            for chunk in self._chunks:
+                chunk.path = _without_recovery_suffix(chunk.path)
+            self._recovery_after = None
             self._names_changed = True
 
     def append(self, frame: bytes, seqno: int) -> None:
@@ -215,7 +261,9 @@ class LedgerFiles:
 
     def _open_chunk(self, seqno: int) -> "_Chunk":
         if not self._chunks or self._chunks[-1].complete:
-            self._chunks.append(_Chunk.create(self._directory / str(ChunkName(seqno)), seqno))
+            recovery = self._recovery_after is not None and seqno > self._recovery_after
+            path = self._directory / str(ChunkName(seqno, recovery=recovery))
+            self._chunks.append(_Chunk.create(path, seqno))
             self._names_changed = True
         return self._chunks[-1]
 
@@ -227,7 +275,7 @@ class LedgerFiles:
     def _write_pending(self) -> None:
         if self._pending:
             chunk = self._chunks[-1]
-            _write_at(chunk.fd, b"".join(self._pending), chunk.end - self._pending_size)
+            write_at(chunk.fd, b"".join(self._pending), chunk.end - self._pending_size)
             chunk.dirty = True
             self._pending.clear()
             self._pending_size = 0
@@ -248,7 +296,8 @@ class LedgerFiles:
             if not chunk.complete or chunk.last > self._commit or chunk.dirty or chunk.syncing:
                 return
             name = ChunkName(chunk.first, chunk.last)
-            target = self._directory / str(name)
+            recovery = chunk.path.name.endswith(RECOVERY_SUFFIX)
+            target = self._directory / str(ChunkName(chunk.first, chunk.last, recovery))
             chunk.path.rename(target)
             os.close(chunk.fd)
             del self._chunks[0]
@@ -342,7 +391,7 @@ class _Chunk:
     @classmethod
     def create(cls, path: Path, first: int) -> "_Chunk":
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        _write_at(fd, chunk_header(), 0)
+        write_at(fd, chunk_header(), 0)
         return cls(path, fd, first, ChunkLayout((), CHUNK_HEADER_SIZE, complete=False))
 
     @property
@@ -354,14 +403,14 @@ class _Chunk:
 
     def finish(self) -> None:
         """The table goes before the header that points to it; both are on disk only after a sync."""
-        _write_at(self.fd, positions_table(self.positions), self.end)
-        _write_at(self.fd, chunk_header(self.end), 0)
+        write_at(self.fd, positions_table(self.positions), self.end)
+        write_at(self.fd, chunk_header(self.end), 0)
         self.complete = True
         self.dirty = True
 
     def cut(self, seqno: int) -> None:
         """Drop the frames after `seqno`; the header first, so that no header points behind the end."""
-        _write_at(self.fd, chunk_header(), 0)
+        write_at(self.fd, chunk_header(), 0)
         keep = seqno - self.first + 1
         self.end = self.positions[keep]
         os.ftruncate(self.fd, self.end)
@@ -388,8 +437,8 @@ def _adopt_uncommitted(directory: Path, committed: int) -> list[_Chunk]:
     found: list[tuple[int, Path]] = []
     for path in sorted(directory.iterdir()):
         name = parse_name(path.name)
-        if path.name.startswith("ledger_") and path.name.endswith(".recovery"):
-            _ignore(path)
+        if path.name.startswith("ledger_") and path.name.endswith(RECOVERY_SUFFIX):
+            set_aside(path)
         elif name is not None and not name.committed:
             found.append((name.first, path))
     chunks: list[_Chunk] = []
@@ -399,7 +448,7 @@ def _adopt_uncommitted(directory: Path, committed: int) -> list[_Chunk]:
         continues = first == next_seqno or (committed == 0 and index == 0)
         layout = _usable_layout(path.read_bytes()) if continues else None
         if layout is None or (chunks and not chunks[-1].complete):
-            _ignore(path)
+            set_aside(path)
             continue
         chunks.append(_reopen(path, first, layout))
         next_seqno = chunks[-1].last + 1
@@ -418,13 +467,13 @@ def _usable_layout(data: bytes) -> ChunkLayout | None:
 def _reopen(path: Path, first: int, layout: ChunkLayout) -> _Chunk:
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     if not layout.complete:
-        _write_at(fd, chunk_header(), 0)
+        write_at(fd, chunk_header(), 0)
         os.ftruncate(fd, layout.end)
     return _Chunk(path, fd, first, layout)
 
 
-def _ignore(path: Path) -> None:
-    path.rename(path.with_name(f"{path.name}.ignored"))
+def _without_recovery_suffix(path: Path) -> Path:
+    return path if not path.name.endswith(RECOVERY_SUFFIX) else path.rename(path.with_suffix(""))
 
 
 def _read_frames(fd: int, layout: ChunkLayout, first: int, last: int) -> list[bytes]:
@@ -434,14 +483,6 @@ def _read_frames(fd: int, layout: ChunkLayout, first: int, last: int) -> list[by
     start = bounds[0][0]
     data = os.pread(fd, bounds[-1][1] - start, start)
     return [data[begin - start : end - start] for begin, end in bounds]
-
-
-def _write_at(fd: int, data: bytes, offset: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(fd, view, offset)
-        view = view[written:]
-        offset += written
 
 
 def _sync_directory(directory: Path) -> None:

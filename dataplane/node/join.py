@@ -36,6 +36,7 @@ class Admission:
     endorsed_certificate: str | None
     cose_issuer: str
     cose_subject: str
+    first_recovered_seqno: int | None  # where a recovered service began whose private state is still missing
     addresses: Mapping[NodeId, str]  # an extension of ours: where the nodes of the service can be reached
 
 
@@ -88,5 +89,6 @@ def _admission(network: Mapping[str, Any]) -> Admission:
         endorsed_certificate=network.get("endorsed_certificate"),
         cose_issuer=cose.get("issuer", ""),
         cose_subject=cose.get("subject", ""),
+        first_recovered_seqno=network["last_recovered_signed_idx"] + 1 if network.get("public_only") else None,
         addresses=dict(network.get("node_to_node_addresses") or {}),
     )

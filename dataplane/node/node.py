@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dataplane.api.node import Version
 from dataplane.api.pipeline import ForwardedRequest, NotPrimary, Pipeline, Reply
@@ -66,6 +66,17 @@ CONSENSUS, FORWARDED_REQUEST, FORWARDED_ANSWER = 1, 2, 3
 _log = logging.getLogger("node")
 
 
+class RecoverySteps(Protocol):
+    """What a node asks of the recovery it takes part in; `node.recovery` has it, which needs the node."""
+
+    first_seqno: int
+
+    def advance(self) -> bool: ...
+    def progress(self) -> Mapping[str, int]: ...
+    @property
+    def hands_out_secrets(self) -> bool: ...
+
+
 class Node:
     """One node of a service: replica, ledger, channels and clock, and what endpoints may ask of them."""
 
@@ -85,7 +96,7 @@ class Node:
         self.rpc_interfaces = rpc_interfaces
         self.version = version
         self._ops = ops
-        self._stop = stop
+        self.stop = stop
         self._loop = asyncio.get_running_loop()
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="ledger-sync")
         self._forwarder = Forwarder(self._loop)
@@ -113,6 +124,7 @@ class Node:
         self.on_endorsed: Callable[[str], None] = lambda certificate: None
         self.on_jwt_issuers: Callable[[], None] = lambda: None
         self.admission: Callable[[], Mapping[str, Any]] = dict
+        self.recovery: RecoverySteps | None = None
 
     def attach(
         self,
@@ -138,6 +150,12 @@ class Node:
         """Move to another state of the contract's table."""
         self._state = advance(self._state, target)
         _log.info("Node %s is now %s", self.node_id, target.value)
+
+    def follow_recovery(self) -> None:
+        """Go on with a recovery, as far as what is committed allows."""
+        if self.recovery is not None and self.recovery.advance():
+            self.recovery = None
+        self.wake()
 
     def give_stop_notice(self) -> None:
         """Say from now on that this node is about to stop: clients and load balancers look at its readiness."""
@@ -191,9 +209,17 @@ class Node:
     def random_bytes(self, count: int) -> bytes:
         return secrets.token_bytes(count)
 
+    def recovery_progress(self) -> Mapping[str, int]:
+        return {} if self.recovery is None else self.recovery.progress()
+
+    def first_recovered_seqno(self) -> int | None:
+        missing = self.recovery is not None and self.replica.lacks_private_state
+        return self.recovery.first_seqno if missing and self.recovery else None
+
     def knows_uncommitted_secret(self) -> bool:
         newest = max((version for version, _ in self.replica.secrets), default=0)
-        return newest > self.replica.raft.commit_seqno + 1
+        on_their_way = self.recovery is not None and self.recovery.hands_out_secrets
+        return on_their_way or newest > self.replica.raft.commit_seqno + 1
 
     def consensus_details(self) -> Mapping[str, object]:
         return self.replica.raft.details()
@@ -254,7 +280,9 @@ class Node:
         return self.replica.txid_at(seqno)
 
     def is_frontend_open(self, name: str) -> bool:
-        return name == "node" or (self._gov_open if name == "gov" else self._app_open)
+        if name == "app":
+            return self._app_open and not self.replica.lacks_private_state
+        return name == "node" or self._gov_open
 
     def is_overloaded(self) -> bool:
         limit = self._config.max_uncommitted_tx_count
@@ -317,7 +345,7 @@ class Node:
             step()
         except Exception as error:
             _log.critical("an invariant of this node is broken", exc_info=error)
-            self._stop(f"an invariant of this node is broken: {error!r}")
+            self.stop(f"an invariant of this node is broken: {error!r}")
 
     def _tick(self) -> None:
         self._beats.turned()
@@ -367,7 +395,7 @@ class Node:
         try:
             self._write(duties)
         except LedgerFailed as error:
-            self._stop(f"the ledger cannot be written: {error}")
+            self.stop(f"the ledger cannot be written: {error}")
             return
         if duties.sync:
             self._start_sync()
@@ -411,7 +439,7 @@ class Node:
             return
         error = done.exception()
         if error is not None:
-            self._stop(f"the ledger cannot be synced: {error}")
+            self.stop(f"the ledger cannot be synced: {error}")
             return
         seqno = done.result()
         self.replica.persisted(seqno if self._sync_cap is None else min(seqno, self._sync_cap))
@@ -423,6 +451,8 @@ class Node:
     def _on_commit(self) -> None:
         """Act on what is now committed: certificates, an open service, membership, completed retirements."""
         self._record_retirements()
+        if self.recovery is not None:
+            self.follow_recovery()
         self.commits.committed(self.replica.store)
 
     def _take_endorsed_certificate(self, tx: Tx) -> None:
@@ -434,9 +464,9 @@ class Node:
         self.on_endorsed(certificate)
 
     def _take_service(self, tx: Tx) -> None:
-        info = get_json(tx, SERVICE_INFO)
-        if info is not None and info["status"] == "Open" and not self._app_open:
-            self._app_open = True
+        info, was_open = get_json(tx, SERVICE_INFO), self._app_open
+        self._app_open = info is not None and info["status"] == "Open"
+        if self._app_open and not was_open:
             _log.info("Service is open")
 
     def _follow_membership(self, _: Tx) -> None:
@@ -451,6 +481,7 @@ class Node:
                 _log.info("%s in view %s, primary is %s", change.role.value, change.view, change.leader_id)
                 self._record_retirements()
                 self._publish_beats()
+                self.follow_recovery()
             case RetirementChanged(node_id=node_id, phase=phase):
                 self._on_retirement(node_id, phase)
             case _:

@@ -81,9 +81,10 @@ class Snapshots:
     def before_signature(self) -> None:
         """The primary is about to sign: have the replica hold that state where a snapshot is due at it.
 
-        One at a time: while an earlier one waits for its commit or is being encoded, the next one waits.
+        One at a time: while an earlier one waits for its commit or is being encoded, the next one waits; and none of a
+        state that a recovery has not completed.
         """
-        if self._encoding or self._replica.holds_capture:
+        if self._encoding or self._replica.holds_capture or self._replica.lacks_private_state:
             return
         seqno = self._replica.raft.last_seqno + 1
         if self._requested or seqno - max(self._last_seqno, self._evident_seqno()) >= self._tx_count:

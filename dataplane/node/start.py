@@ -30,22 +30,34 @@ from dataplane.apps.endpoint import Response
 from dataplane.apps.js_generic import JsApp, js_metrics
 from dataplane.attestation.platform import Claims, Evidence
 from dataplane.attestation.registry import VIRTUAL, load_platform
-from dataplane.config import Address, Authority, Config, Interface, JoinCommand, MemberFiles, StartCommand
+from dataplane.config import (
+    Address,
+    Authority,
+    Config,
+    Interface,
+    JoinCommand,
+    MemberFiles,
+    RecoverCommand,
+    StartCommand,
+)
 from dataplane.consensus.log import Entry
-from dataplane.consensus.raft import Raft, Settings
-from dataplane.crypto.certs import endorse_node_csr, is_issued_by, load_certificate
+from dataplane.consensus.raft import Origin, Raft, Settings
+from dataplane.crypto.certs import endorse_node_csr, is_issued_by, load_certificate, subject_text
 from dataplane.crypto.keys import load_private_key, public_pem
 from dataplane.governance.host_calls import validate_constitution
 from dataplane.governance.members import NewMember
 from dataplane.governance.nodes import NodeDescription
-from dataplane.governance.service import Genesis, write_genesis
+from dataplane.governance.recovery import RecoveredService, last_cose_claims, write_recovery
+from dataplane.governance.service import Genesis, service_info, write_genesis
 from dataplane.http.message import HttpRequest, HttpResponse
 from dataplane.http.protocol import Session
 from dataplane.http.server import HttpServer
 from dataplane.js.quickjs import ENGINE_VERSION, running_deadline_s
+from dataplane.kv.tables import load_json
 from dataplane.kv.writeset import WriteSet
 from dataplane.ledger.archive import LedgerArchive
 from dataplane.ledger.chunk import Chunker
+from dataplane.ledger.entry import EntryFlags
 from dataplane.ledger.files import LedgerFiles, SeqnoNotFound
 from dataplane.ledger.secrets import LedgerSecrets
 from dataplane.ledger.signatures import build_signature
@@ -66,6 +78,7 @@ from dataplane.node.lifecycle import NodeState
 from dataplane.node.node import Node
 from dataplane.node.peer_http import Peers
 from dataplane.node.prover import Prover
+from dataplane.node.recovery import Recovery, read_public_ledger
 from dataplane.node.service_ops import NodeServiceOps
 from dataplane.node.startup_snapshot import choose_snapshot, state_of
 from dataplane.replica import Replica
@@ -73,6 +86,7 @@ from dataplane.snapshot_proof import VerifiedSnapshot
 from dataplane.txid import NodeId, TxID
 
 _SECRET_SIZE = 32
+_VIEWS_TO_RECOVERY = 2  # ledger-format.md 3
 _log = logging.getLogger("node")
 _js_log = logging.getLogger("js")
 
@@ -160,13 +174,18 @@ class _Starter:
         self._beats.start()
         running = RunningNode(node, self._server, self._channels, self._beats, self._jwt_refresh, self._history)
         node.advance(NodeState.INITIALIZED)
-        if isinstance(self._config.command, StartCommand):
-            self._start_service(self._config.command, now)
-        else:
-            await self._join_service(self._config.command)
+        match self._config.command:
+            case StartCommand() as command:
+                self._start_service(command, now)
+            case JoinCommand() as command:
+                await self._join_service(command)
+            case RecoverCommand() as command:
+                await self._recover_service(command, now)
         return running
 
     def _check_ledger_directory(self) -> None:
+        if isinstance(self._config.command, RecoverCommand):
+            return
         directory = Path(self._config.ledger_directory)
         if directory.exists() and any(directory.iterdir()):
             raise StartFailed(f"On start, ledger directory should not exist or be empty ({directory})")
@@ -234,6 +253,7 @@ class _Starter:
             sign=self._sign,
             open_secrets=self._identity.open_secrets,
         )
+        self._ops.read_secret_history = lambda: [(at, load_json(row)) for at, row in self._replica.secret_history]
         archive = LedgerArchive(
             self._ledger, [Path(path) for path in (config.ledger_directory, *config.ledger_read_only)]
         )
@@ -303,7 +323,15 @@ class _Starter:
         service = new_service_identity(command.service_subject_name, now, days)
         self._take_service(service, (command.cose_issuer, command.cose_subject))
         self._secrets.add(1, secrets.token_bytes(_SECRET_SIZE))
-        self._identity.endorsed_certificate = endorse_node_csr(
+        endorsed = self._endorse_self(service, now)
+        tx = self._replica.begin()
+        write_genesis(tx, self._genesis(command, service, endorsed))
+        self._replica.submit(tx)
+        self._publish_service(service)
+        self._node.advance(NodeState.PART_OF_NETWORK)
+
+    def _endorse_self(self, service: ServiceIdentity, now: datetime) -> str:
+        endorsed = endorse_node_csr(
             service.key,
             service.certificate,
             self._identity.certificate_signing_request,
@@ -311,17 +339,17 @@ class _Starter:
             now,
             self._config.node_certificate.initial_validity_days,
         )
-        self._set_channel_certificate(self._identity.endorsed_certificate)
-        tx = self._replica.begin()
-        write_genesis(tx, self._genesis(command, service))
-        self._replica.submit(tx)
+        self._identity.endorsed_certificate = endorsed
+        self._set_channel_certificate(endorsed)
+        return endorsed
+
+    def _publish_service(self, service: ServiceIdentity) -> None:
+        """The first transaction is there: sign it, and let clients know whom to trust."""
         self._replica.sign()
         self._write(self._config.service_certificate_file, service.certificate)
         self._node.wake()
-        self._node.advance(NodeState.PART_OF_NETWORK)
 
-    def _genesis(self, command: StartCommand, service: ServiceIdentity) -> Genesis:
-        assert self._identity.endorsed_certificate is not None
+    def _genesis(self, command: StartCommand, service: ServiceIdentity, endorsed: str) -> Genesis:
         configuration = command.service_configuration
         evidence = self._attest()
         claims = self._claims(evidence)
@@ -330,7 +358,7 @@ class _Starter:
             members=[_read_member(member) for member in command.members],
             constitution="\n".join(_read(path) for path in command.constitution_files),
             node=self._description(evidence),
-            node_cert_pem=self._identity.endorsed_certificate,
+            node_cert_pem=endorsed,
             recovery_threshold=configuration.recovery_threshold,
             maximum_node_certificate_validity_days=configuration.maximum_node_certificate_validity_days,
             maximum_service_certificate_validity_days=configuration.maximum_service_certificate_validity_days,
@@ -365,6 +393,44 @@ class _Starter:
         """What our own evidence says; the first node of a service is trusted by it."""
         return self._platform.verify(evidence, datetime.now(UTC))
 
+    # One that was lost
+
+    async def _recover_service(self, command: RecoverCommand, now: datetime) -> None:
+        self._node.advance(NodeState.READING_PUBLIC_LEDGER)
+        _read(command.previous_service_identity_file)
+        state = await read_public_ledger(self._ledger, lambda: None)
+        if not state.seqno:
+            raise StartFailed("No signature found in the ledger to recover")
+        self._ledger.recover_until(state.seqno)
+        first = TxID(len(state.view_history) + _VIEWS_TO_RECOVERY, state.seqno + 1)
+        self._secrets.add(first.seqno, secrets.token_bytes(_SECRET_SIZE))
+        origin = Origin(state.seqno, state.view_history)
+        raft = self._raft(Raft.start, origin=origin, view=first.view)
+        self._replica.restore(raft, state, Chunker(self._config.chunk_size, state.seqno))
+        self._replica.begin_recovery(first.seqno)
+        tx = self._replica.begin()
+        days = command.initial_service_certificate_validity_days
+        service = new_service_identity(subject_text(service_info(tx)["cert"]), now, days)
+        self._take_service(service, last_cose_claims(tx))
+        write_recovery(tx, self._recovered(service, first, self._endorse_self(service, now)))
+        self._replica.submit(tx, EntryFlags.CHUNK_BEFORE)
+        self._publish_service(service)
+        self._node.advance(NodeState.PART_OF_PUBLIC_NETWORK)
+        self._node.recovery = Recovery(self._node, self._ledger, self._ops, first.seqno)
+
+    def _recovered(self, service: ServiceIdentity, created: TxID, endorsed: str) -> RecoveredService:
+        evidence = self._attest()
+        claims = self._claims(evidence)
+        return RecoveredService(
+            service_cert_pem=service.certificate,
+            created=created,
+            node=self._description(evidence),
+            node_cert_pem=endorsed,
+            service_data=_read_json(self._config.service_data_json_file),
+            virtual_measurement=claims.measurement,
+            virtual_host_data=claims.host_data,
+        )
+
     # An existing one
 
     async def _join_service(self, command: JoinCommand) -> None:
@@ -376,7 +442,17 @@ class _Starter:
         admission = await join_service(command, peers, self._join_request())
         await self._begin_after(snapshot, LedgerSecrets(admission.ledger_secrets))
         self._take_admission(admission)
-        self._node.advance(NodeState.PART_OF_NETWORK)
+        if admission.first_recovered_seqno is None:
+            self._node.advance(NodeState.PART_OF_NETWORK)
+        else:
+            self._join_recovery(admission.first_recovered_seqno)
+
+    def _join_recovery(self, first_seqno: int) -> None:
+        """The service is not open yet: this node takes part in its recovery."""
+        self._replica.begin_recovery(first_seqno)
+        self._ledger.mark_recovery(first_seqno - 1)
+        self._node.advance(NodeState.PART_OF_PUBLIC_NETWORK)
+        self._node.recovery = Recovery(self._node, self._ledger, self._ops, first_seqno)
 
     async def _begin_after(self, snapshot: VerifiedSnapshot | None, ledger_secrets: LedgerSecrets) -> None:
         """Be what the snapshot holds, before any other node can reach this one."""

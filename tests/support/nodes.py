@@ -6,6 +6,7 @@ loopback. What is wrong at the end (a line on standard error, a dead node nobody
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -314,11 +315,19 @@ class Service:
         }
         return {"type": "Start", "start": start}
 
-    def _launch(self, command: Mapping[str, Any], settings: Mapping[str, Any] = MappingProxyType({})) -> NodeProcess:
+    def _launch(
+        self,
+        command: Mapping[str, Any],
+        settings: Mapping[str, Any] = MappingProxyType({}),
+        ledger: Path | None = None,
+    ) -> NodeProcess:
+        """Start a node process; `ledger` is what it finds in its ledger directory."""
         name = f"node{self._started}"
         self._started += 1
         directory = self.directory / name
         directory.mkdir()
+        if ledger is not None:
+            shutil.copytree(ledger, directory / "ledger")
         if self.certificate:
             (directory / "service_cert.pem").write_text(self.certificate)
         (directory / "config.json").write_text(json.dumps({**self._config(command), **settings}))

@@ -106,7 +106,7 @@ def test_a_joining_node() -> None:
 @pytest.mark.parametrize(
     ("path", "value", "named"),
     [
-        ("command/type", "Recover", "command.type"),
+        ("command/type", "Recover", "command.recover.previous_service_identity_file"),
         ("command/type", "Stop", "command.type"),
         ("network/rpc_interfaces/primary_rpc_interface/redirections", {"to_primary": {}}, "redirections"),
         ("network/rpc_interfaces/primary_rpc_interface/app_protocol", "HTTP2", "app_protocol"),
@@ -124,7 +124,7 @@ def test_a_joining_node() -> None:
         ("jwt/unknown", 1, "jwt.unknown"),
         ("command/start/members", [], "command.start.members"),
         ("ledger_signatures/tx_count", True, "ledger_signatures.tx_count"),
-        ("output_files/sealed_ledger_secret_location", "x", "output_files.sealed_ledger_secret_location"),
+        ("output_files/sealed_ledger_secret_location", 1, "output_files.sealed_ledger_secret_location"),
     ],
 )
 def test_what_is_wrong_is_named(path: str, value: object, named: str) -> None:

@@ -36,6 +36,9 @@ class Target:
     def primary_address(self, interface: str | None) -> str | None:
         return self.primary
 
+    def first_recovered_seqno(self) -> int | None:
+        return None
+
     def knows_uncommitted_secret(self) -> bool:
         return self.rekeying
 

@@ -182,7 +182,7 @@ def test_the_members_must_name_both_identities() -> None:
         assert ("error", next(text for _, text in world.ops.console if reason in text)) in world.ops.console
     answer = world.accept(action("transition_service_to_open", next_service_identity=new_service_cert()))
     assert answer.status == 500
-    assert "takes both" in answer.message
+    assert "both" in answer.message
     wrong_next = {"next_service_identity": service_cert(), "previous_service_identity": service_cert()}
     answer = world.accept(action("transition_service_to_open", **wrong_next))
     assert "Service identity does not match" in answer.message
