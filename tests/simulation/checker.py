@@ -13,7 +13,7 @@ from dataplane.consensus.output import Leadership
 from dataplane.consensus.raft import Raft
 from dataplane.txid import TxID, TxStatus
 from tests.simulation.disk import MemoryDisk
-from tests.simulation.machine import MachineOutput, Written
+from tests.simulation.machine import MachineOutput, Snapshot, Written
 
 
 class InvariantViolated(AssertionError):
@@ -32,6 +32,12 @@ class Record:
     commit_seqno: int = 0
     open: dict[TxID, None] = field(default_factory=dict)  # issued, not yet final here
 
+    def append(self, written: Written) -> None:
+        entry = written.entry
+        self.log.append(written)
+        if entry.configuration is not None:
+            self.configurations.append((entry.seqno, frozenset(node for node, _ in entry.configuration)))
+
 
 class Checker:
     """One per simulated cluster."""
@@ -44,9 +50,29 @@ class Checker:
         self._leaders: dict[int, str] = {}
         self._roots: dict[tuple[int, int], bytes] = {}
         self._issued: dict[TxID, None] = {}
+        self._snapshots: dict[int, bytes] = {}
 
     def watch(self, node_id: str, raft: Raft, disk: MemoryDisk) -> None:
-        self.records[node_id] = Record(node_id, raft, disk, open=dict(self._issued))
+        """A new node. One that begins with a snapshot has everything that was committed up to there, and no more."""
+        seqno = raft.last_seqno
+        _require(seqno <= len(self.committed), f"{node_id} begins at {seqno}, which is not committed")
+        record = self.records[node_id] = Record(node_id, raft, disk, commit_seqno=seqno, open=dict(self._issued))
+        for written in self.committed[:seqno]:
+            record.append(written)
+        _require(raft.commit_seqno == seqno, f"{node_id} begins with a commit of {raft.commit_seqno}")
+        active = [frozenset(c.ids) for c in raft.configurations]
+        known = [members for _, members in record.configurations[-1:]]
+        _require(active == known, f"{node_id} begins with the configurations {active}, not {known}")
+        for txid in list(record.open):
+            self._status(record, txid)
+
+    def snapshot(self, node_id: str, snapshot: Snapshot) -> None:
+        """Snapshots of one seqno are the same, whoever makes them, and of what is committed."""
+        seqno = snapshot.seqno
+        _require(seqno <= len(self.committed), f"{node_id} made a snapshot of {seqno}, which is not committed")
+        _require(self.committed[seqno - 1].entry.signed, f"{node_id} made a snapshot of {seqno}, which is not signed")
+        known = self._snapshots.setdefault(seqno, snapshot.digest)
+        _require(known == snapshot.digest, f"{node_id} made another snapshot of {seqno} than some node")
 
     def issued(self, txid: TxID) -> None:
         """A client was given this id."""
@@ -94,10 +120,7 @@ class Checker:
         entry = written.entry
         known = self._roots.setdefault((entry.view, entry.seqno), written.root)
         _require(known == written.root, f"{record.node_id} holds another {entry.view}.{entry.seqno} than some node")
-        record.log.append(written)
-        if entry.configuration is not None:
-            members = frozenset(node for node, _ in entry.configuration)
-            record.configurations.append((entry.seqno, members))
+        record.append(written)
 
     def _advanced(self, record: Record, seqno: int) -> None:
         node_id = record.node_id

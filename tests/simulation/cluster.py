@@ -19,7 +19,7 @@ from dataplane.consensus.wire import decode_message, encode_message
 from dataplane.txid import TxID
 from tests.simulation.checker import Checker
 from tests.simulation.disk import MemoryDisk
-from tests.simulation.machine import Machine, MachineKind, MachineOutput
+from tests.simulation.machine import Begin, Machine, MachineKind, MachineOutput, Snapshot
 from tests.simulation.network import Network
 from tests.simulation.plan import Plan
 
@@ -58,6 +58,8 @@ class Cluster:
         self.checker = Checker()
         self.trace: list[tuple[int, str, str, object]] = []
         self._rng = random.Random(plan.seed + 2)
+        self._joins = random.Random(plan.seed + 6)
+        self._bare_seqno = 0  # of the latest snapshot that a node began with and nothing else
         self._kind = kind
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._scheduled = 0
@@ -93,12 +95,33 @@ class Cluster:
         """A new process with a new identity and an empty disk."""
         node_id = self._kind.name_of(len(self.nodes))
         pre_vote = len(self.nodes) % 2 < self.plan.pre_voters
-        machine = self._kind.make(node_id, replace(self.plan.settings, pre_vote=pre_vote), self._rng, first)
-        node = self.nodes[node_id] = Node(node_id, machine, ticked_us=self.now_us)
-        self.checker.watch(node_id, machine.raft, node.disk)
-        self.note(node_id, "spawn")
+        begin = Begin(first, None if first else self._snapshot())
+        machine = self._kind.make(node_id, replace(self.plan.settings, pre_vote=pre_vote), self._rng, begin)
+        seqno = machine.raft.last_seqno
+        disk = MemoryDisk([b""] * seqno, seqno)
+        node = self.nodes[node_id] = Node(node_id, machine, disk, ticked_us=self.now_us)
+        self.checker.watch(node_id, machine.raft, disk)
+        self.note(node_id, "spawn", begin.snapshot or "")
         self.after(self._rng.randint(0, TICK_US), lambda: self._tick(node))
         return node
+
+    def _snapshot(self) -> Snapshot | None:
+        """What a joiner is given: nothing, or a snapshot of any live node, with the ledger before it or without.
+
+        Without only where nobody alive could ever ask for an earlier entry; and whoever joins after one without must
+        not begin before it. That is what `StartupSeqnoIsOld` is for (node-api.md 6.4).
+        """
+        sources = [node for node in self.alive() if node.machine.raft.commit_seqno >= max(self._bare_seqno, 1)]
+        if not self.plan.snapshots or not sources or (not self._bare_seqno and self._joins.random() < 0.2):
+            return None
+        source = self._joins.choice(sources)
+        snapshot = source.machine.snapshot()
+        self.checker.snapshot(source.node_id, snapshot)
+        behind = min(node.machine.raft.commit_seqno for node in self.alive())
+        if snapshot.seqno > behind or self._joins.random() < 0.5:
+            return snapshot
+        self._bare_seqno = snapshot.seqno
+        return replace(snapshot, ledger=())
 
     def alive(self) -> list[Node]:
         return [node for node in self.nodes.values() if node.alive]
@@ -209,6 +232,8 @@ class Cluster:
             self._transmit(node.node_id, receiver, message)
         if output.commit is not None:
             self.note(node.node_id, "commit", output.commit)
+            if self.plan.snapshots and self._joins.random() < 0.1:
+                self.checker.snapshot(node.node_id, node.machine.snapshot())
         self._react(node, output)
 
     def _write(self, node: Node, output: MachineOutput) -> None:

@@ -49,6 +49,7 @@ class Plan:
     operations_us: tuple[int, ...]
     faults: tuple[tuple[int, int, Fault], ...]  # (start, duration, kind)
     changes: tuple[tuple[int, Change], ...]
+    snapshots: bool  # nodes that join may begin with a snapshot, with the old ledger or without
 
 
 def draw_plan(seed: int) -> Plan:
@@ -70,6 +71,7 @@ def draw_plan(seed: int) -> Plan:
         operations_us=tuple(sorted(rng.randint(20_000, END_US) for _ in range(OPERATIONS))),
         faults=_draw_faults(rng),
         changes=_draw_changes(rng),
+        snapshots=rng.random() < 0.6,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
+from typing import cast
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -34,10 +35,12 @@ from dataplane.ledger.chunk import Chunker
 from dataplane.ledger.entry import decode_entry
 from dataplane.ledger.secrets import LedgerSecrets
 from dataplane.ledger.signatures import build_signature
+from dataplane.ledger.snapshot import decode_snapshot, encode_snapshot
 from dataplane.receipt import receipt_from_entries, verify_receipt
 from dataplane.replica import Replica, Sign
+from dataplane.replica_state import state_from
 from dataplane.txid import TxID
-from tests.simulation.machine import Machine, MachineKind, MachineOutput, Written
+from tests.simulation.machine import Begin, Machine, MachineKind, MachineOutput, Snapshot, Written
 from tests.simulation.plan import Plan
 
 SECRET = bytes(range(32))
@@ -76,8 +79,8 @@ def node_id(index: int) -> str:
     return node(index).id
 
 
-def make(node_id: str, settings: Settings, rng: random.Random, first: bool) -> Machine:
-    return ReplicaMachine(node_id, settings, rng, first=first)
+def make(node_id: str, settings: Settings, rng: random.Random, begin: Begin) -> Machine:
+    return ReplicaMachine(node_id, settings, rng, begin)
 
 
 def prepare(plan: Plan) -> Plan:
@@ -98,15 +101,32 @@ REPLICAS = MachineKind(make, node_id, prepare)
 class ReplicaMachine:
     """A replica with its ledger file in memory."""
 
-    def __init__(self, node_id: str, settings: Settings, rng: random.Random, *, first: bool) -> None:
-        begin = Raft.start if first else Raft.join
+    def __init__(self, node_id: str, settings: Settings, rng: random.Random, begin: Begin) -> None:
         self._identity = _identities()[node_id]
         self._frames: list[bytes] = []
+        self._begun_seqno = 0
+        self._begun_with: dict[str, dict[bytes, bytes | None]] = {}  # rows of the snapshot
         self._secrets = LedgerSecrets({1: SECRET})
-        self.raft = begin(node_id=node_id, settings=settings, draw=rng.randint, read=self._read)
+        start = Raft.start if begin.first else Raft.join
+        self.raft = start(node_id=node_id, settings=settings, draw=rng.randint, read=self._read)
         self._replica = Replica(
             raft=self.raft, secrets=self._secrets, chunker=Chunker(20_000), sign=signer(self._identity)
         )
+        if begin.snapshot is not None:
+            self._restore(begin.snapshot, settings, rng)
+
+    def _restore(self, snapshot: Snapshot, settings: Settings, rng: random.Random) -> None:
+        frame = cast(bytes, snapshot.state)
+        state = state_from(decode_snapshot(frame, self._secrets))
+        self.raft = Raft.join(
+            node_id=self._identity.id, settings=settings, draw=rng.randint, read=self._read, origin=state.origin()
+        )
+        self._replica.restore(self.raft, state, Chunker(20_000, state.seqno))
+        self._begun_seqno = state.seqno
+        self._begun_with = {
+            name: {key: value for key, (_, value) in table.rows.items()} for name, table in state.tables.items()
+        }
+        self._frames = list(snapshot.ledger) or [b""] * state.seqno
 
     def tick(self, elapsed_ms: int) -> None:
         self._replica.tick(elapsed_ms)
@@ -155,19 +175,34 @@ class ReplicaMachine:
             written.append(Written(entry, root + sha256(frame.data).digest()))
         return MachineOutput(duties.truncate_after, written, duties.sync, duties.send, duties.commit, duties.became)
 
+    def snapshot(self) -> Snapshot:
+        """At the commit, where the committed tables and the first leaf that the tree still knows are."""
+        replica, seqno = self._replica, self.raft.commit_seqno
+        history = tuple(start for start in self.raft.view_history if start <= seqno)
+        tables = replica.store.committed_tables()
+        frame = encode_snapshot(seqno, replica.tree.leaf(seqno), history, tables, self._secrets.at(seqno))
+        kept = self._frames[:seqno]
+        return Snapshot(seqno, sha256(frame).digest(), frame, kept if all(kept) else ())
+
     def audit(self) -> None:
-        """Receipts of committed transactions verify, and the store is what the ledger says."""
-        decoded = [decode_entry(frame, self._secrets) for frame in self._frames]
-        start = int(self._identity.id[:4], 16) % AUDITED
-        for entry in decoded[start : self.raft.commit_seqno : AUDITED]:
-            signature_seqno = self._replica.signature_after(entry.txid.seqno)
+        """Receipts of committed transactions verify, and the store is what snapshot and ledger say."""
+        begun_seqno = self._begun_seqno
+        decoded = {
+            seqno: decode_entry(frame, self._secrets)
+            for seqno, frame in enumerate(self._frames, 1)
+            if seqno > begun_seqno
+        }
+        start = begun_seqno + 1 + int(self._identity.id[:4], 16) % AUDITED
+        for seqno in range(start, self.raft.commit_seqno + 1, AUDITED):
+            entry = decoded[seqno]
+            signature_seqno = self._replica.signature_after(seqno)
             if signature_seqno is None or signature_seqno > self.raft.commit_seqno:
                 continue
             secret = self._secrets.at(entry.txid.seqno)
-            receipt = receipt_from_entries(entry, secret, decoded[signature_seqno - 1].writes)
+            receipt = receipt_from_entries(entry, secret, decoded[signature_seqno].writes)
             proven = verify_receipt(receipt, service().cert)
             assert proven.txid == entry.txid, f"the receipt of {entry.txid} is about {proven.txid}"
-        self._audit_store([entry.writes for entry in decoded])
+        self._audit_store([self._begun_with, *(entry.writes for entry in decoded.values())])
 
     def _audit_store(self, history: Sequence[WriteSet]) -> None:
         expected: WriteSet = {}
@@ -179,7 +214,8 @@ class ReplicaMachine:
             assert dict(tx.items(table)) == rows, f"{table} is not what the ledger says"
 
     def _read(self, first: int, last: int) -> Sequence[Entry]:
-        return self._replica.entries(self._frames[first - 1 : last], first)
+        frames = self._frames[first - 1 : last]
+        return self._replica.entries(frames, first) if all(frames) else ()
 
 
 def reconfigure(replica: Replica, nodes: Nodes) -> TxID:
