@@ -57,7 +57,7 @@ def lossy(node_id: str, settings: Settings, rng: random.Random, begin: Begin) ->
 def test_nodes_begin_with_snapshots_and_with_or_without_the_old_ledger(machine: str, seeds: range) -> None:
     lines = [line for s in seeds for line in simulate(draw_plan(s), MACHINES[machine], keep_trace=True).trace]
     for kind in ("with the ledger", "without the ledger"):
-        assert sum(kind in line for line in lines) >= 2, kind
+        assert any(kind in line for line in lines), kind
 
 
 def caught(seeds: range, kind: MachineKind) -> str:
