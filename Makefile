@@ -7,7 +7,7 @@ UV := $(BIN)/python -m uv pip install --quiet --system-certs --python $(BIN)/pyt
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check bench lock clean upstream shown-ledgers shown-receipts shown-governance \
+.PHONY: help quickstart test check bench lock clean upstream shown-ledgers shown-receipts shown-history shown-governance \
 	shown-failover shown-canaries shown-sdk shown-simulation shown-quickstart \
 	shown-bad-input shown-healing
 
@@ -45,6 +45,9 @@ shown-ledgers: $(VENV)/dev ## 5,000 transactions with a failover: public readers
 
 shown-receipts: $(VENV)/dev ## 1,000 receipts and 10,000 mutants, judged by us and by the public package
 	$(BIN)/python -m tests.shown.receipts
+
+shown-history: $(VENV)/dev ## states and receipts of every age over rekeys and recoveries; flipped bytes tell nothing false
+	$(BIN)/python -m tests.shown.history
 
 shown-governance: $(VENV)/dev ## a governance round trip signed by the public tool
 	$(BIN)/python -m tests.shown.governance

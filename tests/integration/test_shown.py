@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shown import canaries, failover, governance, healing, ledgers, receipts, sdk
+from tests.shown import canaries, failover, governance, healing, history, ledgers, receipts, sdk
 from tests.support.ccf_package import VERSIONS
 
 pytestmark = [pytest.mark.ci, pytest.mark.xdist_group("nodes")]
@@ -19,6 +19,12 @@ def test_public_readers_accept_every_ledger_after_a_failover(tmp_path: Path) -> 
 def test_receipts_are_accepted_and_their_mutants_refused(tmp_path: Path) -> None:
     result = receipts.run(100, 1000, int(time.time()), tmp_path)
     assert result["with_claims"] == 50
+
+
+def test_the_past_is_told_whole_or_not_at_all(tmp_path: Path) -> None:
+    result = history.run(90, 15, int(time.time()), tmp_path, real_ledgers=["acme_containing_service"])
+    flips = result["ours"]["flips"]  # type: ignore[index]
+    assert min(flips["answered_right"], flips["not_answered"]) > 0
 
 
 def test_the_primary_is_killed_twice_under_load(tmp_path: Path) -> None:

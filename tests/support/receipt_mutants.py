@@ -53,7 +53,7 @@ def unused_bits_mutant(receipt: Receipt) -> Mutant:
 def _leaf_digest(name: str) -> Callable[[Receipt, Random], str | None]:
     def mutate(receipt: Receipt, random: Random) -> str | None:
         parts = receipt["leaf_components"]
-        data, place = _flip(bytes.fromhex(parts[name]), random)
+        data, place = flip(bytes.fromhex(parts[name]), random)
         parts[name] = data.hex()
         return place
 
@@ -74,7 +74,7 @@ def _path_digest(receipt: Receipt, random: Random) -> str | None:
         return None
     index = random.randrange(len(receipt["proof"]))
     ((side, digest),) = receipt["proof"][index].items()
-    data, place = _flip(bytes.fromhex(digest), random)
+    data, place = flip(bytes.fromhex(digest), random)
     receipt["proof"][index] = {side: data.hex()}
     return f"step {index} {place}"
 
@@ -89,7 +89,7 @@ def _path_side(receipt: Receipt, random: Random) -> str | None:
 
 
 def _signature(receipt: Receipt, random: Random) -> str | None:
-    data, place = _flip(b64decode(receipt["signature"]), random)
+    data, place = flip(b64decode(receipt["signature"]), random)
     receipt["signature"] = b64encode(data).decode()
     return place
 
@@ -97,7 +97,7 @@ def _signature(receipt: Receipt, random: Random) -> str | None:
 def _certificate(receipt: Receipt, random: Random) -> str | None:
     certificate = x509.load_pem_x509_certificate(receipt["cert"].encode())
     der = certificate.public_bytes(Encoding.DER)
-    data, place = _flip(der, random)
+    data, place = flip(der, random)
     if data[_unused_bits(certificate)] != 0:
         return None
     receipt["cert"] = _pem(data)
@@ -115,7 +115,8 @@ def _pem(der: bytes) -> str:
     return f"-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n"
 
 
-def _flip(data: bytes, random: Random) -> tuple[bytes, str]:
+def flip(data: bytes, random: Random) -> tuple[bytes, str]:
+    """The bytes with one of them changed, and where."""
     index = random.randrange(len(data))
     other = data[index] ^ random.randrange(1, 256)
     return data[:index] + bytes([other]) + data[index + 1 :], f"byte {index}"
