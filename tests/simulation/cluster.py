@@ -150,6 +150,14 @@ class Cluster:
         self.note(node.node_id, "nodes", f"{txid} {[node_id for node_id, _ in nodes]}")
         self._carry_out(node)
 
+    def beat(self, node: Node) -> None:
+        """What the thread of a node that stands still does until it goes on."""
+        if not node.alive or node.stalled_until_us <= self.now_us:
+            return
+        for receiver, message in node.machine.raft.beats():
+            self._transmit(node.node_id, receiver, message)
+        self.after(self.plan.settings.message_timeout_ms * 500, lambda: self.beat(node))
+
     # Events of one node
 
     def _tick(self, node: Node) -> None:
@@ -160,7 +168,10 @@ class Cluster:
             return
         elapsed_ms = (self.now_us - node.ticked_us) // 1000
         node.ticked_us += elapsed_ms * 1000
-        node.machine.tick(elapsed_ms)
+        if self.plan.beats and elapsed_ms > self.plan.settings.message_timeout_ms:
+            node.machine.resume(elapsed_ms)
+        else:
+            node.machine.tick(elapsed_ms)
         self._carry_out(node)
         raft = node.machine.raft
         unsigned = raft.last_seqno > raft.committable_seqno

@@ -38,6 +38,8 @@ class Faults:
         match kind:
             case Fault.PAUSE:
                 victim.stalled_until_us = until_us
+                if self.cluster.plan.beats:
+                    self.cluster.beat(victim)
             case Fault.SLOW_DISK:
                 victim.slow_disk_until_us = until_us
             case Fault.CRASH:

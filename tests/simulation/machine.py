@@ -71,6 +71,7 @@ class Machine(Protocol):
     raft: Raft
 
     def tick(self, elapsed_ms: int) -> None: ...
+    def resume(self, absent_ms: int) -> None: ...
     def receive(self, sender: str, message: Message) -> None: ...
     def persisted(self, seqno: int) -> None: ...
     def submit(self, operation: int) -> TxID: ...
@@ -122,6 +123,9 @@ class ConsensusMachine:
 
     def tick(self, elapsed_ms: int) -> None:
         self.raft.tick(elapsed_ms)
+
+    def resume(self, absent_ms: int) -> None:
+        self.raft.resume(absent_ms)
 
     def receive(self, sender: str, message: Message) -> None:
         self.raft.receive(sender, message)

@@ -131,6 +131,9 @@ class ReplicaMachine:
     def tick(self, elapsed_ms: int) -> None:
         self._replica.tick(elapsed_ms)
 
+    def resume(self, absent_ms: int) -> None:
+        self._replica.resume(absent_ms)
+
     def receive(self, sender: str, message: Message) -> None:
         self._replica.receive(sender, message)
 

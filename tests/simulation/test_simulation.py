@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from dataplane.consensus.raft import Raft
+from dataplane.consensus.raft import START_VIEW, Raft
 from tests.simulation import clients
 from tests.simulation.machine import consensus_machines
 from tests.simulation.network import Weather
-from tests.simulation.plan import draw_plan
+from tests.simulation.plan import START_US, Fault, draw_plan
 from tests.simulation.run import Run, run_seeds, summarise
 from tests.simulation.simulator import SimulationFailed, simulate
 
@@ -25,6 +25,16 @@ def failures(runs: list[Run], machine: str) -> list[str]:
         for run in runs
         if run.failure
     ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_node_that_stands_still_keeps_its_place_by_its_beats(seed: int) -> None:
+    """Long pauses, half of them of leaders, in fair weather: no election with beats, some without."""
+    pauses = tuple((START_US + number * 1_000_000, 900_000, Fault.PAUSE) for number in range(8))
+    calm = Weather(loss=0.0, duplication=0.0, reordering=0.0, straggling=0.0, delay_us=2_000)
+    plan = replace(draw_plan(seed), faults=pauses, changes=(), weather=calm, beats=True, sync_us=500)
+    assert simulate(plan).last_view == START_VIEW
+    assert simulate(replace(plan, beats=False)).last_view > START_VIEW
 
 
 @pytest.mark.parametrize("first", range(0, 24, 8))
