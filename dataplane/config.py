@@ -40,6 +40,13 @@ class Authority(StrEnum):
     UNSECURED = "Unsecured"
 
 
+class Curve(StrEnum):
+    """The curve of a node's key."""
+
+    SECP384R1 = "Secp384R1"
+    SECP256R1 = "Secp256R1"
+
+
 class RecoveryRole(StrEnum):
     """What a member does in a recovery (node-api.md 4.2)."""
 
@@ -146,6 +153,7 @@ class NodeCertificate:
     subject_name: str = "CN=CCF Node"
     subject_alt_names: tuple[str, ...] = ()
     initial_validity_days: int = 1
+    curve: Curve = Curve.SECP384R1
 
 
 @dataclass(frozen=True, slots=True)
@@ -483,9 +491,8 @@ def _recover(section: _Section) -> RecoverCommand:
 
 
 def _node_certificate(section: _Section) -> NodeCertificate:
-    if section.take("curve_id", "Secp384R1") != "Secp384R1":
-        raise ConfigError(section.at("curve_id"), "only Secp384R1 is served yet")
     certificate = NodeCertificate(
+        curve=Curve(section.choice("curve_id", "Secp384R1", tuple(Curve))),
         subject_name=section.text("subject_name", "CN=CCF Node"),
         subject_alt_names=section.texts("subject_alt_names", []),
         initial_validity_days=section.number("initial_validity_days", 1, 1),

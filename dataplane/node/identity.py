@@ -11,7 +11,7 @@ from ipaddress import ip_address
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from dataplane.config import Config, NodeCertificate
+from dataplane.config import Config, Curve, NodeCertificate
 from dataplane.crypto.certs import create_csr, self_signed_node_certificate, self_signed_service_certificate
 from dataplane.crypto.keys import PrivateKey, RsaPrivateKey, key_id, private_pem, public_pem, spki_der
 from dataplane.kv.tables import load_json
@@ -19,6 +19,7 @@ from dataplane.ledger.secrets import MalformedSecret, SharedSecret, node_secrets
 from dataplane.txid import NodeId
 
 _SERIAL_BITS = 127  # 16 bytes, positive in DER
+_CURVES = {Curve.SECP384R1: ec.SECP384R1(), Curve.SECP256R1: ec.SECP256R1()}
 
 
 @dataclass(slots=True)
@@ -75,7 +76,7 @@ def new_serial() -> int:
 
 def new_node_identity(certificate: NodeCertificate, hosts: Sequence[str], now: datetime) -> NodeIdentity:
     """Fresh keys; the certificate names `hosts` unless the configuration lists names of its own."""
-    key = ec.generate_private_key(ec.SECP384R1())
+    key = ec.generate_private_key(_CURVES[certificate.curve])
     names = list(certificate.subject_alt_names) or [_alt_name(host) for host in dict.fromkeys(hosts)]
     return NodeIdentity(
         key=key,

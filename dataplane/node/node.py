@@ -465,6 +465,8 @@ class Node:
 
     def _take_service(self, tx: Tx) -> None:
         info, was_open = get_json(tx, SERVICE_INFO), self._app_open
+        if info is not None and self._ops.renew_service_certificate(info["cert"]):
+            _log.info("The service certificate was renewed")
         self._app_open = info is not None and info["status"] == "Open"
         if self._app_open and not was_open:
             _log.info("Service is open")

@@ -5,7 +5,8 @@ import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from dataplane.crypto.keys import PrivateKey
+from dataplane.crypto.certs import public_key_of
+from dataplane.crypto.keys import PrivateKey, key_id
 from dataplane.governance.recovery import SecretHistory
 from dataplane.governance.shares import LatestSecret
 from dataplane.kv.tx import Tx
@@ -31,6 +32,19 @@ class NodeServiceOps:
     def service_key(self) -> PrivateKey:
         assert self.service is not None, "governance runs on nodes that are part of a service"
         return self.service.key
+
+    def renew_service_certificate(self, pem: str) -> bool:
+        """Use this certificate from now on, where it is another one over the service's key; whether it was taken.
+
+        An older one over another key is seen by a node that replays how the service was recovered.
+        """
+        service = self.service
+        if service is None or pem == service.certificate:
+            return False
+        if key_id(public_key_of(pem)) != key_id(service.key.public_key()):
+            return False
+        self.service = ServiceIdentity(service.key, pem)
+        return True
 
     def latest_ledger_secret(self) -> LatestSecret:
         *_, (version, key) = self._ledger_secrets

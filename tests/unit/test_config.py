@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dataplane.config import ConfigError, JoinCommand, StartCommand, parse_config, parse_size, parse_time_ms
+from dataplane.config import ConfigError, Curve, JoinCommand, StartCommand, parse_config, parse_size, parse_time_ms
 from dataplane.redirections import Redirections
 
 START: dict[str, Any] = {
@@ -77,6 +77,14 @@ def test_defaults_are_the_originals() -> None:
     assert (config.chunk_size, config.signature_tx_count, config.tick_interval_ms) == (5 << 20, 5000, 10)
     assert config.idle_connection_timeout_ms == 60_000
     assert config.jwt_key_refresh_interval_ms == 30 * 60_000
+
+
+def test_the_curve_of_a_nodes_key() -> None:
+    assert parse_config(START).node_certificate.curve is Curve.SECP384R1
+    assert parse_config(changed("node_certificate/curve_id", "Secp256R1")).node_certificate.curve is Curve.SECP256R1
+    with pytest.raises(ConfigError) as refused:
+        parse_config(changed("node_certificate/curve_id", "Secp521R1"))
+    assert refused.value.path == "node_certificate.curve_id"
 
 
 def test_pre_vote_and_redirections_are_off_unless_asked_for() -> None:
