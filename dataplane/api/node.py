@@ -17,7 +17,7 @@ from dataplane.apps.endpoint import (
     query_values,
     text_response,
 )
-from dataplane.errors import InternalError, InvalidQueryParameterValue, ResourceNotFound
+from dataplane.errors import InternalError, InvalidQueryParameterValue, ResourceNotFound, RpcError
 from dataplane.governance.nodes import (
     NodeStatus,
     all_nodes,
@@ -125,11 +125,17 @@ def endpoints(node: Node, join: Callable[[Context], Response]) -> list[Endpoint]
             hidden=True,
         ),
         Endpoint("POST", "/join", join, ("any_cert",), Mode.READ_WRITE, never),
+        Endpoint("POST", "/create", _create, forwarding=never, hidden=True),
     ]
 
 
 def _bind(run: Callable[[Context, Node], Response], node: Node) -> Callable[[Context], Response]:
     return lambda context: run(context, node)
+
+
+def _create(_context: Context) -> Response:
+    """The original creates a service by a request to itself; ours is created, or recovered, before it serves any."""
+    raise RpcError(403, "InternalError", "Node is not in initial state.")
 
 
 def _state(context: Context, node: Node) -> Response:

@@ -103,6 +103,8 @@ def scripts(tmp_path: Path) -> Iterator[Scripts]:
 def test_from_activation_to_an_open_service(scripts: Scripts) -> None:
     service = scripts.service
     (member0,) = service.members
+    created = json.loads(scripts.curl("/node/create", "-X", "POST"))["error"]
+    assert (created["code"], created["message"]) == ("InternalError", "Node is not in initial state.")
     listed = json.loads(scripts.curl("/gov/members"))
     assert [row["status"] for row in listed.values()] == ["Accepted"]
     scripts.activate(member0)
