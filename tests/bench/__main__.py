@@ -1,6 +1,7 @@
 """Measure, print a table, write JSON.
 
-    python -m tests.bench [--seconds 3] [--repeats 3] [--only codec,http,js,node,times,verify,put] [--output FILE]
+    python -m tests.bench [--seconds 3] [--repeats 3] [--only codec,http,js,node,times,verify,snapshots,put]
+        [--output FILE]
 
 Beside each figure that is a time stands its ratio to a calibration loop of the same run (`rows.calibrate`), which is
 taken before and after, so that figures of different machines and moments can be compared; a change of the loop during
@@ -16,7 +17,16 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.bench import bench_codec, bench_http, bench_js, bench_node, bench_put, bench_times, bench_verify
+from tests.bench import (
+    bench_codec,
+    bench_http,
+    bench_js,
+    bench_node,
+    bench_put,
+    bench_snapshots,
+    bench_times,
+    bench_verify,
+)
 from tests.bench.rows import Effort, Row, calibrate
 from tests.support.results import RESULTS, machine
 
@@ -45,6 +55,7 @@ _MODULES: dict[str, Callable[[Effort], list[Row]]] = {
     "node": bench_node.run,
     "times": bench_times.run,
     "verify": bench_verify.run,
+    "snapshots": bench_snapshots.run,
     "put": bench_put.run,
 }
 
