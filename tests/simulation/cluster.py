@@ -119,9 +119,14 @@ class Cluster:
         self.checker.snapshot(source.node_id, snapshot)
         behind = min(node.machine.raft.commit_seqno for node in self.alive())
         if snapshot.seqno > behind or self._joins.random() < 0.5:
-            return snapshot
+            return replace(snapshot, ledger=[self._archived(seqno) for seqno in range(1, snapshot.seqno + 1)])
         self._bare_seqno = snapshot.seqno
-        return replace(snapshot, ledger=())
+        return snapshot
+
+    def _archived(self, seqno: int) -> object:
+        """A committed entry, from whichever ledger holds it: an operator can read the disks of dead nodes too."""
+        holders = (node.machine for node in self.nodes.values() if node.machine.raft.commit_seqno >= seqno)
+        return next(kept for machine in holders if (kept := machine.kept(seqno)) is not None)
 
     def alive(self) -> list[Node]:
         return [node for node in self.nodes.values() if node.alive]

@@ -45,13 +45,13 @@ class MachineOutput:
 class Snapshot:
     """A machine's committed state at `seqno`. Equal states have equal digests.
 
-    `ledger` holds what the machine kept of its entries up to there, when the one that begins is given that as well.
+    `ledger` holds what machines keep of the entries up to there, where the one that begins is given that as well.
     """
 
     seqno: int
     digest: bytes
     state: object = field(repr=False)
-    ledger: Sequence[Any] = field(repr=False)
+    ledger: Sequence[Any] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         return f"from a snapshot at {self.seqno} with{'' if self.ledger else 'out'} the ledger"
@@ -80,6 +80,7 @@ class Machine(Protocol):
     def sign(self) -> None: ...
     def take_output(self) -> MachineOutput: ...
     def snapshot(self) -> Snapshot: ...
+    def kept(self, seqno: int) -> object | None: ...
     def audit(self) -> None: ...
 
 
@@ -158,14 +159,18 @@ class ConsensusMachine:
         return MachineOutput(output.truncate_after, written, output.sync, output.send, output.commit, output.became)
 
     def snapshot(self) -> Snapshot:
-        """At the commit. Entries go without their marks, which a leader that begins here could not tell."""
+        """At the commit."""
         seqno = self._snapshot_seqno()
         history = tuple(start for start in self.raft.view_history if start <= seqno)
         nodes, retirements = self._marks.at(seqno)
         state = (Origin(seqno, history, nodes, retirements), self._roots[seqno])
         digest = hashlib.sha256(repr(state).encode()).digest()
-        kept = [] if None in self._ledger[:seqno] else [_unmarked(entry) for entry in self._ledger[:seqno] if entry]
-        return Snapshot(seqno, digest, state, kept)
+        return Snapshot(seqno, digest, state)
+
+    def kept(self, seqno: int) -> object | None:
+        """What this machine's ledger holds, without marks: a leader that is given it could not tell them."""
+        entry = self._ledger[seqno - 1]
+        return None if entry is None else _unmarked(entry)
 
     def audit(self) -> None:
         """Nothing beyond what the simulator's checker sees."""

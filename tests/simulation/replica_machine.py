@@ -184,8 +184,11 @@ class ReplicaMachine:
         history = tuple(start for start in self.raft.view_history if start <= seqno)
         tables = replica.store.committed_tables()
         frame = encode_snapshot(seqno, replica.tree.leaf(seqno), history, tables, self._secrets.at(seqno))
-        kept = self._frames[:seqno]
-        return Snapshot(seqno, sha256(frame).digest(), frame, kept if all(kept) else ())
+        return Snapshot(seqno, sha256(frame).digest(), frame)
+
+    def kept(self, seqno: int) -> object | None:
+        """What this machine's ledger holds."""
+        return self._frames[seqno - 1] or None
 
     def audit(self) -> None:
         """Receipts of committed transactions verify, and the store is what snapshot and ledger say."""
