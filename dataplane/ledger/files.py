@@ -16,6 +16,7 @@ from array import array
 from bisect import bisect_right, insort
 from collections.abc import Sequence
 from pathlib import Path
+from struct import error as StructError
 from threading import Lock
 from types import TracebackType
 
@@ -318,6 +319,9 @@ class LedgerFiles:
         fd = os.open(path, os.O_RDONLY)
         try:
             return _read_frames(fd, self._layout_of(path, fd), first - name.first, last - name.first)
+        except (MalformedChunk, StructError, IndexError) as error:
+            self._layouts.pop(path, None)  # a file that is being copied may be whole the next time
+            raise SeqnoNotFound(f"{path} does not hold seqno {first}: {error}") from error
         finally:
             os.close(fd)
 
@@ -327,6 +331,8 @@ class LedgerFiles:
             if len(self._layouts) >= _CACHED_LAYOUTS:
                 del self._layouts[next(iter(self._layouts))]
             end = table_offset(os.pread(fd, CHUNK_HEADER_SIZE, 0))
+            if not CHUNK_HEADER_SIZE <= end <= os.fstat(fd).st_size:
+                raise MalformedChunk(f"its positions table at {end} is outside of the file")
             layout = self._layouts[path] = table_layout(os.pread(fd, MAX_CHUNK_SIZE, end), end)
         return layout
 
@@ -481,7 +487,7 @@ def _read_frames(fd: int, layout: ChunkLayout, first: int, last: int) -> list[by
     last = min(last, len(layout.positions) - 1)
     bounds = [layout.bounds(index) for index in range(first, last + 1)]
     start = bounds[0][0]
-    data = os.pread(fd, bounds[-1][1] - start, start)
+    data = os.pread(fd, max(0, bounds[-1][1] - start), start)
     return [data[begin - start : end - start] for begin, end in bounds]
 
 

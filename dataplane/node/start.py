@@ -57,7 +57,7 @@ from dataplane.kv.tables import load_json
 from dataplane.kv.writeset import WriteSet
 from dataplane.ledger.archive import LedgerArchive
 from dataplane.ledger.chunk import Chunker
-from dataplane.ledger.entry import EntryFlags
+from dataplane.ledger.entry import EntryFlags, MalformedEntry
 from dataplane.ledger.files import LedgerFiles, SeqnoNotFound
 from dataplane.ledger.secrets import LedgerSecrets
 from dataplane.ledger.signatures import build_signature
@@ -517,8 +517,8 @@ class _Starter:
     def _read_entries(self, first: int, last: int) -> Sequence[Entry]:
         try:
             return self._replica.entries(self._ledger.read(first, last), first)
-        except SeqnoNotFound:
-            return ()  # this ledger begins later
+        except (SeqnoNotFound, MalformedEntry):
+            return ()  # this ledger begins later, or what was put beside it is damaged
 
     def _admission(self) -> Mapping[str, Any]:
         service = self._ops.service

@@ -329,3 +329,22 @@ def test_a_read_only_directory_may_be_filled_later(tmp_path: Path) -> None:
     other.close()
     assert ledger.read(1, 2) == [frame(1), frame(2, flags=END)]
     ledger.close()
+
+
+@pytest.mark.parametrize("content", [b"", bytes(300), b"\xff" * 8 + bytes(300), b"\x10" + bytes(30)])
+def test_a_damaged_read_only_chunk_holds_nothing(tmp_path: Path, content: bytes) -> None:
+    """Nor does it break the ledger: once the file is whole, it is read."""
+    other = tmp_path / "other"
+    other.mkdir()
+    damaged = other / "ledger_1-2.committed"
+    damaged.write_bytes(content)
+    ledger = LedgerFiles(tmp_path / "own", [other])
+    ledger.begin_after(2)
+    ledger.append(frame(3), 3)
+    with pytest.raises(SeqnoNotFound):
+        ledger.read(1, 3)
+    assert ledger.read(3, 3) == [frame(3)]
+    filled(tmp_path / "whole", 0, END).close()
+    damaged.write_bytes((tmp_path / "whole" / "ledger_1").read_bytes())
+    assert ledger.read(1, 3) == [frame(1), frame(2, flags=END), frame(3)]
+    ledger.close()
