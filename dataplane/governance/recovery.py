@@ -87,6 +87,7 @@ class RecoveredService:
     """What the first transaction of a recovered service adds to what the ledger holds.
 
     `created` is its transaction id. `virtual_measurement` and `virtual_host_data` (hex digest) are this node's own.
+    `unseals`: the node has the newest ledger secret sealed, so that no shares will be needed.
     """
 
     service_cert_pem: str
@@ -96,6 +97,7 @@ class RecoveredService:
     service_data: object = None
     virtual_measurement: str | None = None
     virtual_host_data: str | None = None
+    unseals: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ def write_recovery(tx: Tx, recovered: RecoveredService) -> None:
     put_json(tx, SERVICE_PREVIOUS_SERVICE_IDENTITY, before["cert"])
     put_json(tx, PREVIOUS_SERVICE_LAST_SIGNED_ROOT, signature["root"])
     put_json(tx, SERVICE_INFO, _recovered_info(tx, before, recovered))
+    put_json(tx, LAST_RECOVERY_TYPE, RecoveryType.LOCAL_UNSEALING if recovered.unseals else RecoveryType.NONE)
     for node_id, record in all_nodes(tx):
         if record["status"] != NodeStatus.RETIRED:
             put_json(tx, NODES_INFO, record | {"status": NodeStatus.RETIRED}, node_id.encode())

@@ -81,6 +81,11 @@ class LedgerSecrets:
         self._versions.append(version)
         self._ciphers.append(LedgerSecretCipher(key))
 
+    @property
+    def newest(self) -> tuple[int, bytes] | None:
+        """(first seqno, key) of the newest secret, None without any."""
+        return (self._versions[-1], self._ciphers[-1].key) if self._versions else None
+
     def has(self, version: int) -> bool:
         """Whether a secret begins at seqno `version`."""
         return version in self._versions

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 from dataplane.api.node import Version
 from dataplane.api.pipeline import ForwardedRequest, NotPrimary, Pipeline, Reply
 from dataplane.api.prometheus import Family
+from dataplane.attestation.sealing import SealingFailed, seal_secret
 from dataplane.config import Config
 from dataplane.consensus.configuration import RetirementPhase
 from dataplane.consensus.output import Became, RetirementChanged, RoleChanged
@@ -110,6 +111,7 @@ class Node:
         self._pump_due = False
         self._syncing = False
         self._sync_again = False
+        self._sealed_version = 0
         self._sync_cap: int | None = None  # what a truncation during a sync leaves of its result
         self._since_signature_ms = 0.0
         self._last_tick = time.monotonic()
@@ -431,7 +433,23 @@ class Node:
         self._syncing = True
         self.counters.ledger_syncs += 1
         self._sync_cap = None
-        self._loop.run_in_executor(self._disk, self._ledger.sync).add_done_callback(self._synced)
+        newest = self.replica.secrets.newest
+        self._loop.run_in_executor(self._disk, self._sync_to_disk, newest).add_done_callback(self._synced)
+
+    def _sync_to_disk(self, secret: tuple[int, bytes] | None) -> int:
+        """In the disk's thread. What entries are encrypted with is sealed before any of them counts as persisted."""
+        if secret is not None and self._config.output_files.sealed_ledger_secret_location is not None:
+            self._seal(Path(self._config.output_files.sealed_ledger_secret_location), *secret)
+        return self._ledger.sync()
+
+    def _seal(self, directory: Path, version: int, key: bytes) -> None:
+        if version == self._sealed_version:
+            return
+        try:
+            seal_secret(directory, version, key)
+            self._sealed_version = version
+        except SealingFailed as error:  # tried again with the next sync
+            _log.warning("%s", error)
 
     def _synced(self, done: "asyncio.Future[int]") -> None:
         self._syncing = False

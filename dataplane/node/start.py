@@ -30,6 +30,7 @@ from dataplane.apps.endpoint import Response
 from dataplane.apps.js_generic import JsApp, js_metrics
 from dataplane.attestation.platform import Claims, Evidence
 from dataplane.attestation.registry import VIRTUAL, load_platform
+from dataplane.attestation.sealing import SealingFailed, unseal_secret
 from dataplane.config import (
     Address,
     Authority,
@@ -47,7 +48,7 @@ from dataplane.crypto.keys import load_private_key, public_pem
 from dataplane.governance.host_calls import validate_constitution
 from dataplane.governance.members import NewMember
 from dataplane.governance.nodes import NodeDescription
-from dataplane.governance.recovery import RecoveredService, last_cose_claims, write_recovery
+from dataplane.governance.recovery import RecoveredService, last_cose_claims, latest_version, write_recovery
 from dataplane.governance.service import Genesis, service_info, write_genesis
 from dataplane.http.message import HttpRequest, HttpResponse
 from dataplane.http.protocol import Session
@@ -412,13 +413,30 @@ class _Starter:
         days = command.initial_service_certificate_validity_days
         service = new_service_identity(subject_text(service_info(tx)["cert"]), now, days)
         self._take_service(service, last_cose_claims(tx))
-        write_recovery(tx, self._recovered(service, first, self._endorse_self(service, now)))
+        unseals = self._prepare_to_unseal(command)
+        write_recovery(tx, self._recovered(service, first, self._endorse_self(service, now), unseals))
         self._replica.submit(tx, EntryFlags.CHUNK_BEFORE)
         self._publish_service(service)
         self._node.advance(NodeState.PART_OF_PUBLIC_NETWORK)
         self._node.recovery = Recovery(self._node, self._ledger, self._ops, first.seqno)
 
-    def _recovered(self, service: ServiceIdentity, created: TxID, endorsed: str) -> RecoveredService:
+    def _prepare_to_unseal(self, command: RecoverCommand) -> bool:
+        """Whether the ledger's newest secret is sealed where this node was told; members' shares will do if not."""
+        if command.previous_sealed_ledger_secret_location is None:
+            return False
+        directory = Path(command.previous_sealed_ledger_secret_location)
+        version = latest_version(self._ops.secret_history())
+        try:
+            if unseal_secret(directory, version) is not None:
+                self._ops.unseal_version = lambda version: unseal_secret(directory, version)
+                return True
+            reason = f"{directory} holds no sealed ledger secret of version {version}"
+        except SealingFailed as error:
+            reason = str(error)
+        _log.warning("Members' recovery shares are needed: %s", reason)
+        return False
+
+    def _recovered(self, service: ServiceIdentity, created: TxID, endorsed: str, unseals: bool) -> RecoveredService:
         evidence = self._attest()
         claims = self._claims(evidence)
         return RecoveredService(
@@ -429,6 +447,7 @@ class _Starter:
             service_data=_read_json(self._config.service_data_json_file),
             virtual_measurement=claims.measurement,
             virtual_host_data=claims.host_data,
+            unseals=unseals,
         )
 
     # An existing one

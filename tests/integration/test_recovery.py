@@ -10,12 +10,15 @@ import pytest
 from dataplane.client.session import ServiceError
 from dataplane.client.verify import verify_ledger
 from dataplane.ledger.chunk import parse_name
+from dataplane.receipt import verify_receipt
+from dataplane.txid import TxID
 from tests.support.ccf_package import V6, available_versions, read_ledger, secrets_chain_holds
 from tests.support.nodes import ROOT, NodeProcess, Service, wait_until
 from tests.support.recovery import agree, begin_recovery, share_of, submit_shares, transition, wait_until_open
 
 pytestmark = [pytest.mark.ci, pytest.mark.xdist_group("nodes")]
 
+OUTPUT_FILES = {"rpc_addresses_file": "rpc_addresses", "node_certificate_file": "node_cert.pem"}
 LOGGING = ROOT / "samples" / "logging"
 
 
@@ -26,13 +29,14 @@ def ending() -> Iterator[ExitStack]:
         yield stack
 
 
-def write(service: Service, record: int, text: str) -> None:
+def write(service: Service, record: int, text: str) -> TxID:
     session = service.session(service.primary(), "user0")
     body = json.dumps({"id": record, "msg": text}).encode()
     answer = session.request("POST", f"/app/log/private?id={record}", body=body)
     assert answer.status == 200, answer.body
     assert answer.txid is not None
     session.wait_for_commit(answer.txid)
+    return answer.txid
 
 
 def read(service: Service, node: NodeProcess, record: int) -> str:
@@ -51,9 +55,9 @@ def recovery_files(node: NodeProcess) -> list[str]:
 
 def test_three_nodes_are_killed_and_the_service_comes_back_twice(tmp_path: Path, ending: ExitStack) -> None:
     lost = ending.enter_context(Service.start(3, tmp_path / "first", members=2, open_with=LOGGING, chunk_size="20KB"))
-    write(lost, 0, "before")
+    before = [write(lost, 0, "before")]
     lost.pass_proposal([{"name": "trigger_ledger_rekey"}])
-    write(lost, 1, "after the rekey")
+    before.append(write(lost, 1, "after the rekey"))
     kill_all(lost)
 
     service = ending.enter_context(begin_recovery(lost, tmp_path / "second", count=3))
@@ -71,6 +75,11 @@ def test_three_nodes_are_killed_and_the_service_comes_back_twice(tmp_path: Path,
         assert not recovery_files(node)
     retired = service.any_session().get_json("/node/network/removable_nodes")["nodes"]
     assert len(retired) == 3
+    for node in service.nodes:
+        for txid in before:  # from before the disaster, endorsed by the identity of today
+            receipt = service.session(node).receipt(txid)
+            assert receipt["service_endorsements"]
+            assert verify_receipt(receipt, service.certificate).txid == txid
     assert service.any_session().get_json("/node/service/previous_identity")["previous_service_identity"] == (
         lost.certificate
     )
@@ -154,6 +163,36 @@ def test_a_damaged_ledger_is_recovered_up_to_its_last_sound_signature(tmp_path: 
 
 def log(service: Service) -> str:
     return service.nodes[0].log()
+
+
+def test_a_service_that_seals_comes_back_without_its_members(tmp_path: Path, ending: ExitStack) -> None:
+    sealing = {"output_files": {**OUTPUT_FILES, "sealed_ledger_secret_location": "sealed"}}
+    lost = ending.enter_context(
+        Service.start(3, tmp_path / "first", members=2, settings=sealing, operator=True, open_with=LOGGING)
+    )
+    lost.member(lost.operator).activate()
+    write(lost, 0, "before")
+    lost.pass_proposal([{"name": "trigger_ledger_rekey"}])
+    write(lost, 1, "after the rekey")
+    kill_all(lost)
+    last = lost.nodes[2]
+    assert {path.stat().st_mode & 0o777 for path in (last.directory / "sealed").iterdir()} == {0o600}
+    service = ending.enter_context(
+        begin_recovery(
+            lost,
+            tmp_path / "second",
+            ledger=last.ledger,
+            count=3,
+            recover={"previous_sealed_ledger_secret_location": str(last.directory / "sealed")},
+        )
+    )
+    proposal = service.member(lost.operator).propose([transition(service, lost.certificate)])
+    assert proposal["proposalState"] == "Accepted"
+    wait_until_open(service)
+    for node in service.nodes:
+        assert [read(service, node, 0), read(service, node, 1)] == ["before", "after the rekey"]
+    write(service, 2, "goes on")
+    service.stop()
 
 
 def test_a_ledger_that_holds_nothing_signed_is_no_service(tmp_path: Path, ending: ExitStack) -> None:

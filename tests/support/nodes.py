@@ -101,6 +101,7 @@ class Service:
     nodes: list[NodeProcess] = field(default_factory=list)
     members: list[IdentityFiles] = field(default_factory=list)
     users: dict[str, IdentityFiles] = field(default_factory=dict)
+    operator: IdentityFiles | None = None
     _started: int = 0
     _sessions: dict[tuple[str, str | None], Session] = field(default_factory=dict)
 
@@ -118,10 +119,11 @@ class Service:
         open_with: Path | None = None,
         settings: Mapping[str, Any] | None = None,
         program: Sequence[str] = NODE,
+        operator: bool = False,
     ) -> "Service":
         """A service of `count` nodes. `open_with`: deploy this app directory, add `user0`, open the service.
 
-        `program`: what Python is to run as the node.
+        `program`: what Python is to run as the node. `operator`: one more member, who runs the machines.
         """
         directory.mkdir(parents=True, exist_ok=True)
         merged = {
@@ -132,6 +134,8 @@ class Service:
         }
         service = cls(directory, merged, program=program)
         service.members = [new_identity(f"member{i}", directory, encryption_key=True) for i in range(members)]
+        if operator:
+            service.operator = new_identity("operator", directory, encryption_key=False)
         (directory / "constitution.js").write_text(constitution or managed_constitution(None))
         try:
             service._bring_up(count, open_with)
@@ -308,6 +312,10 @@ class Service:
             }
             for member in self.members
         ]
+        if self.operator is not None:
+            data = self.directory / "operator.json"
+            data.write_text('{"is_operator": true}')
+            members.append({"certificate_file": str(self.operator.certificate), "data_json_file": str(data)})
         start = {
             "members": members,
             "constitution_files": [str(self.directory / "constitution.js")],

@@ -11,17 +11,20 @@ from dataplane.governance.managed import bundle_digest, managed_constitution
 from dataplane.governance.nodes import NodeStatus
 from dataplane.kv.tables import (
     ENDPOINTS,
+    LAST_RECOVERY_TYPE,
     MEMBERS_INFO,
     NODES_INFO,
     NODES_VIRTUAL_HOST_DATA,
     NODES_VIRTUAL_MEASUREMENTS,
     PROPOSALS_INFO,
     SERVICE_INFO,
+    SERVICE_PREVIOUS_SERVICE_IDENTITY,
     get_json,
     put_json,
 )
 from tests.support.governance import (
     HOST_DATA,
+    LEDGER_SECRET,
     MEASUREMENT,
     NO,
     OPERATOR,
@@ -292,6 +295,19 @@ def test_it_may_not_decide_a_recovery(opening: World, status: str) -> None:
     opening.commit(tx)
     waits(opening, OPEN_IT)
     waits(opening, INSTALL)
+
+
+@pytest.mark.parametrize(("kind", "alone"), [("LOCAL_UNSEALING", True), ("None", False), ("RECOVERY_SHARES", False)])
+def test_it_lets_a_service_come_back_that_unseals_its_secret(opening: World, kind: str, alone: bool) -> None:
+    tx = opening.store.begin()
+    put_json(tx, SERVICE_INFO, get_json(tx, SERVICE_INFO) | {"status": "Recovering"})
+    put_json(tx, SERVICE_PREVIOUS_SERVICE_IDENTITY, service_cert())
+    put_json(tx, LAST_RECOVERY_TYPE, kind)
+    opening.commit(tx)
+    opening.ops.sealed = {1: LEDGER_SECRET}
+    identities = {"next_service_identity": service_cert(), "previous_service_identity": service_cert()}
+    answer = opening.propose(OPERATOR, action("transition_service_to_open", **identities))
+    assert answer.body["proposalState"] == ("Accepted" if alone else "Open")
 
 
 def test_it_may_not_install_another_application(opening: World) -> None:

@@ -52,6 +52,7 @@ class ScriptedReplica:
 
     def __init__(self, *duties: Duties) -> None:
         self._duties = list(duties)
+        self.secrets = LedgerSecrets({1: bytes(32)})
         self.reported: list[int] = []
 
     def take_duties(self) -> Duties:

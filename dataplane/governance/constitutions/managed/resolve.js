@@ -9,7 +9,7 @@ const SAMPLE_APP_DIGEST = "@SAMPLE_APP_DIGEST@";
 
 const operatorMay = new Map(
   Object.entries({
-    transition_service_to_open: isNewService,
+    transition_service_to_open: needsNoMembers,
     transition_node_to_trusted: hasAcceptedEvidence,
     remove_node: always,
     set_node_certificate_validity: always,
@@ -54,6 +54,16 @@ function isForOperatorAlone({ name, args }) {
 
 function always() {
   return true;
+}
+
+// A service that is recovered by unsealing on its own platform comes back without shares, hence without members.
+function needsNoMembers() {
+  return isNewService() || (serviceInfo().status === "Recovering" && lastRecoveryType() === "LOCAL_UNSEALING");
+}
+
+function lastRecoveryType() {
+  const value = ccf.kv["public:ccf.internal.last_recovery_type"].get(getSingletonKvKey());
+  return value === undefined ? undefined : ccf.bufToJsonCompatible(value);
 }
 
 function isNewService() {
