@@ -83,6 +83,7 @@ from dataplane.node.recovery import Recovery, read_public_ledger
 from dataplane.node.service_ops import NodeServiceOps
 from dataplane.node.startup_snapshot import choose_snapshot, state_of
 from dataplane.replica import Replica
+from dataplane.replica_state import state_from
 from dataplane.snapshot_proof import VerifiedSnapshot
 from dataplane.txid import NodeId, TxID
 
@@ -459,26 +460,33 @@ class _Starter:
         snapshot = await choose_snapshot(command, peers, self._node.snapshots.files)
         self._node.startup_seqno = 0 if snapshot is None else snapshot.snapshot.seqno
         admission = await join_service(command, peers, self._join_request())
-        await self._begin_after(snapshot, LedgerSecrets(admission.ledger_secrets))
+        await self._begin_after(snapshot, admission)
         self._take_admission(admission)
         if admission.first_recovered_seqno is None:
             self._node.advance(NodeState.PART_OF_NETWORK)
         else:
-            self._join_recovery(admission.first_recovered_seqno)
+            self._join_recovery(admission.first_recovered_seqno, snapshot)
 
-    def _join_recovery(self, first_seqno: int) -> None:
+    def _join_recovery(self, first_seqno: int, snapshot: VerifiedSnapshot | None) -> None:
         """The service is not open yet: this node takes part in its recovery."""
         self._replica.begin_recovery(first_seqno)
         self._ledger.mark_recovery(first_seqno - 1)
         self._node.advance(NodeState.PART_OF_PUBLIC_NETWORK)
-        self._node.recovery = Recovery(self._node, self._ledger, self._ops, first_seqno)
+        begun = None if snapshot is None else snapshot.frame
+        self._node.recovery = Recovery(self._node, self._ledger, self._ops, first_seqno, begun)
 
-    async def _begin_after(self, snapshot: VerifiedSnapshot | None, ledger_secrets: LedgerSecrets) -> None:
-        """Be what the snapshot holds, before any other node can reach this one."""
+    async def _begin_after(self, snapshot: VerifiedSnapshot | None, admission: Admission) -> None:
+        """Be what the snapshot holds, before any other node can reach this one.
+
+        While the service recovers, nobody has the secret of a snapshot from before: its private tables come later.
+        """
         if snapshot is None:
             self._ledger.begin_after(0)
             return
-        state = await asyncio.to_thread(state_of, snapshot, ledger_secrets)
+        if admission.first_recovered_seqno is None:
+            state = await asyncio.to_thread(state_of, snapshot, LedgerSecrets(admission.ledger_secrets))
+        else:
+            state = state_from(snapshot.snapshot)
         chunker = Chunker(self._config.chunk_size, state.seqno)
         self._replica.restore(self._raft(Raft.join, origin=state.origin()), state, chunker)
         self._ledger.begin_after(state.seqno)

@@ -1,12 +1,15 @@
 """Which snapshot a node begins with: the newest of what the service offers and what lies on disk (node-api.md 6.4).
 
-None is used before the service vouches for it. One that is offered and does not hold counts as a failed attempt; one
+None is used before the service vouches for it: the present one, or the one before it, as a service that was recovered
+has taken none yet; the target says who that was. One that is offered and does not hold counts as a failed attempt; one
 that was put into this node's directory and does not hold stops the start, because an operator meant it to be used.
 """
 
 import asyncio
+import json
 import logging
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 from dataplane.config import Address, JoinCommand
@@ -15,7 +18,7 @@ from dataplane.ledger.secrets import LedgerSecrets, UnknownSecret
 from dataplane.ledger.snapshot import MalformedSnapshot, decode_snapshot
 from dataplane.ledger.snapshot_files import SnapshotFiles, SnapshotName, parse_snapshot_name
 from dataplane.node.peer_http import Answer, PeerFailed, Peers
-from dataplane.receipt import InvalidReceipt
+from dataplane.receipt import InvalidReceipt, NotEndorsed
 from dataplane.replica_state import State, state_from
 from dataplane.snapshot_proof import VerifiedSnapshot, verify_snapshot
 
@@ -48,22 +51,18 @@ async def choose_snapshot(command: JoinCommand, peers: Peers, files: SnapshotFil
         if offered is not None:
             await _keep(files, offered)
             return offered.verified
-    found = await asyncio.to_thread(local_snapshot, files, peers.service_certificate)
+    found = _newest(files)
     if found is None:
         _log.info("No snapshot found: Node will replay all historical transactions")
-    return found
+        return None
+    name, path = found
+    return await _verified(command, peers, name, await asyncio.to_thread(path.read_bytes))
 
 
 def local_snapshot(files: SnapshotFiles, service_cert_pem: str) -> VerifiedSnapshot | None:
     """The newest snapshot on disk, None where there is none. Raises `SnapshotUnusable` or `OSError`."""
-    usable, empty = files.usable()
-    for ignored in empty:
-        _log.info("Ignoring empty snapshot file %s", ignored)
-    if not usable:
-        return None
-    name, path = usable[0]
-    _log.info("Found latest local snapshot file: %s", path)
-    return _checked(name, path.read_bytes(), service_cert_pem)
+    found = _newest(files)
+    return None if found is None else _checked(found[0], found[1].read_bytes(), service_cert_pem)
 
 
 def state_of(snapshot: VerifiedSnapshot, secrets: LedgerSecrets) -> State:
@@ -72,6 +71,36 @@ def state_of(snapshot: VerifiedSnapshot, secrets: LedgerSecrets) -> State:
         return state_from(decode_snapshot(snapshot.frame, secrets))
     except (MalformedSnapshot, DecryptionFailed, UnknownSecret) as error:
         raise SnapshotUnusable(f"the snapshot at {snapshot.snapshot.seqno} cannot be read: {error}") from error
+
+
+def _newest(files: SnapshotFiles) -> tuple[SnapshotName, Path] | None:
+    usable, empty = files.usable()
+    for ignored in empty:
+        _log.info("Ignoring empty snapshot file %s", ignored)
+    if not usable:
+        return None
+    _log.info("Found latest local snapshot file: %s", usable[0][1])
+    return usable[0]
+
+
+async def _verified(command: JoinCommand, peers: Peers, name: SnapshotName, data: bytes) -> VerifiedSnapshot:
+    try:
+        return await asyncio.to_thread(_checked, name, data, peers.service_certificate)
+    except SnapshotUnusable as error:
+        previous = await _previous_identity(command, peers) if isinstance(error.__cause__, NotEndorsed) else None
+        if previous is None:
+            raise
+    return await asyncio.to_thread(_checked, name, data, previous)
+
+
+async def _previous_identity(command: JoinCommand, peers: Peers) -> str | None:
+    """The certificate of the service before this one, as a node of this one has it in its store; None without one."""
+    try:
+        answer = await peers.ask(command.target_rpc_address, "GET", "/node/service/previous_identity")
+        return str(json.loads(answer.body)["previous_service_identity"]) if answer.status == 200 else None
+    except (PeerFailed, ValueError, KeyError, TypeError) as error:
+        _log.info("The previous service identity cannot be had: %s", error)
+        return None
 
 
 def _checked(name: SnapshotName, data: bytes, service_cert_pem: str) -> VerifiedSnapshot:
@@ -113,7 +142,7 @@ async def _fetch_once(command: JoinCommand, peers: Peers, since: int) -> _Offere
     if answer.status not in (200, 206) or name is None:
         raise PeerFailed(f"{target}{path} answered with status {answer.status}, and no snapshot")
     data = await _rest(peers, target, path, answer, command.fetch_snapshot_max_size)
-    verified = await asyncio.to_thread(_checked, name, data, peers.service_certificate)
+    verified = await _verified(command, peers, name, data)
     _log.info("Received snapshot %s from peer (size: %s)", name, len(data))
     return _Offered(name, data, verified)
 

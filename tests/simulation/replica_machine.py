@@ -45,7 +45,7 @@ from tests.simulation.plan import Plan
 
 SECRET = bytes(range(32))
 AUDITED = 12  # every so manieth transaction of a node gets a receipt at the end of a run
-_NOT_BEFORE = datetime(2025, 1, 1, tzinfo=UTC)
+NOT_BEFORE = datetime(2025, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def service() -> Identity:
     """The service of all simulated replicas."""
     key = _key(1)
     return Identity(
-        key_id(key.public_key()), key, self_signed_service_certificate(key, "CN=CCF Service", 1, _NOT_BEFORE, 365)
+        key_id(key.public_key()), key, self_signed_service_certificate(key, "CN=CCF Service", 1, NOT_BEFORE, 365)
     )
 
 
@@ -71,7 +71,7 @@ def node(index: int) -> Identity:
     """The identity of the node started as number `index`."""
     key = _key(2 + index)
     csr = create_csr(key, "CN=CCF Node", ["iPAddress:127.0.0.1"])
-    cert = endorse_node_csr(service().key, service().cert, csr, 2 + index, _NOT_BEFORE, 365)
+    cert = endorse_node_csr(service().key, service().cert, csr, 2 + index, NOT_BEFORE, 365)
     return Identity(key_id(key.public_key()), key, cert)
 
 

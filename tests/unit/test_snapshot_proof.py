@@ -9,7 +9,7 @@ from dataplane.crypto.certs import self_signed_service_certificate
 from dataplane.ledger.snapshot import MalformedSnapshot
 from dataplane.receipt import InvalidReceipt, NotEndorsed
 from dataplane.snapshot_proof import verify_snapshot
-from tests.simulation.replica_machine import _NOT_BEFORE, node
+from tests.simulation.replica_machine import NOT_BEFORE, node
 from tests.support.snapshots import SERVICE_CERT, SnapshotFiles, snapshot_files
 from tests.support.vectors import require_vectors
 
@@ -28,7 +28,7 @@ def test_both_kinds_of_receipt_are_accepted(files: SnapshotFiles, kind: str) -> 
 
 @pytest.mark.parametrize("kind", ["with_json", "with_cose"])
 def test_another_service_does_not_vouch_for_it(files: SnapshotFiles, kind: str) -> None:
-    other = self_signed_service_certificate(node(3).key, "CN=CCF Service", 1, _NOT_BEFORE, 365)
+    other = self_signed_service_certificate(node(3).key, "CN=CCF Service", 1, NOT_BEFORE, 365)
     with pytest.raises(NotEndorsed):
         verify_snapshot(getattr(files, kind), other)
 

@@ -10,19 +10,22 @@ from typing import Any, cast
 import pytest
 
 from dataplane.config import Address, JoinCommand
+from dataplane.crypto.certs import self_signed_service_certificate
+from dataplane.kv.tables import dump_json
 from dataplane.ledger.snapshot_files import SnapshotFiles, SnapshotName
 from dataplane.node import startup_snapshot
 from dataplane.node.peer_http import Answer, PeerFailed, Peers
 from dataplane.node.startup_snapshot import SnapshotUnusable, choose_snapshot, local_snapshot, state_of
 from dataplane.receipt import NotEndorsed
 from dataplane.snapshot_proof import VerifiedSnapshot
-from tests.simulation.replica_machine import node
+from tests.simulation.replica_machine import NOT_BEFORE, node
 from tests.support.snapshots import SECRETS, SERVICE_CERT, snapshot_files
 from tests.support.snapshots import SnapshotFiles as MadeFiles
 
 TARGET, PRIMARY = Address("10.0.0.1", 1), Address("10.0.0.2", 2)
 NAME = SnapshotName(5, 6)
 PATH = f"/node/snapshot/{NAME}"
+OTHER_SERVICE = self_signed_service_certificate(node(3).key, "CN=CCF Service", 1, NOT_BEFORE, 365)
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,7 @@ class Service:
     asked: list[tuple[Address, str]] = field(default_factory=list)
     service_certificate: str = SERVICE_CERT
     change: Callable[[Answer], Answer] = lambda answer: answer
+    previous_identity: Answer = Answer(404, {}, b"")  # noqa: RUF009 - a value
 
     async def ask(
         self,
@@ -55,6 +59,8 @@ class Service:
         if len(self.asked) <= self.failures:
             raise PeerFailed("cannot reach it")
         page, _, query = path.partition("?")
+        if page == "/node/service/previous_identity":
+            return self.previous_identity
         if target == TARGET:
             return Answer(308, {"location": f"https://{PRIMARY}{path}"}, b"")
         if page == "/node/snapshot":
@@ -186,6 +192,38 @@ def test_a_snapshot_of_another_service_says_so(tmp_path: Path, made: MadeFiles) 
     with pytest.raises(SnapshotUnusable) as caught:
         local_snapshot(SnapshotFiles(tmp_path), node(1).cert)
     assert isinstance(caught.value.__cause__, NotEndorsed)
+
+
+@pytest.mark.parametrize("fetch", [True, False])
+def test_the_service_before_may_vouch_for_it_if_the_target_says_who_that_was(
+    tmp_path: Path, made: MadeFiles, fetch: bool
+) -> None:
+    """A service that recovers has only the snapshots of the one before it."""
+    said = Answer(200, {}, dump_json({"previous_service_identity": SERVICE_CERT}))
+    service = Service(made.with_json, service_certificate=OTHER_SERVICE, previous_identity=said)
+    files = SnapshotFiles(tmp_path)
+    if not fetch:
+        files.write(NAME, [made.with_json])
+    assert choose(service, files, fetch_recent_snapshot=fetch) is not None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Answer(404, {}, b""),
+        Answer(200, {}, b"["),
+        Answer(200, {}, b"[]"),
+        Answer(200, {}, b"{}"),
+        Answer(200, {}, dump_json({"previous_service_identity": "no certificate"})),
+        Answer(200, {}, dump_json({"previous_service_identity": OTHER_SERVICE})),
+    ],
+)
+def test_nobody_else_may(tmp_path: Path, made: MadeFiles, said: Answer) -> None:
+    files = SnapshotFiles(tmp_path)
+    files.write(NAME, [made.with_json])
+    service = Service(b"", service_certificate=OTHER_SERVICE, previous_identity=said)
+    with pytest.raises(SnapshotUnusable):
+        choose(service, files, fetch_recent_snapshot=False)
 
 
 def test_a_disk_that_cannot_keep_it_does_not_stop_the_start(
