@@ -148,21 +148,22 @@ def _encode_tables(names: list[str], tables: Tables, pause: Callable[[], None]) 
 def _encode_rows(rows: Rows, pause: Callable[[], None]) -> Iterator[bytes]:
     """The rows of one table in pieces, none of which takes long to sort, encode or encrypt."""
     hashes = siphash_all(rows, pause)
-    buckets: list[list[tuple[int, bytes]]] = [[] for _ in range(max(1, len(rows) // _BUCKET_ROWS))]
+    # Lists of keys and no pairs: hundreds of thousands of containers would call for long garbage collections.
+    buckets: list[list[bytes]] = [[] for _ in range(max(1, len(rows) // _BUCKET_ROWS))]
     for count, (key, hashed) in enumerate(hashes.items()):
-        order = hashed & 0xFFFFFFFF
-        buckets[order * len(buckets) >> 32].append((order, key))
+        buckets[(hashed & 0xFFFFFFFF) * len(buckets) >> 32].append(key)
         if count % _BUCKET_ROWS == 0:
             pause()
     for bucket in buckets:
         pause()
+        bucket.sort(key=lambda key: (hashes[key] & 0xFFFFFFFF, key))
         yield _encode_bucket(bucket, rows)
 
 
-def _encode_bucket(bucket: list[tuple[int, bytes]], rows: Rows) -> bytes:
+def _encode_bucket(keys: list[bytes], rows: Rows) -> bytes:
     pack, pack_pair, padding = _U64.pack, _PAIR.pack, _PADDING
     parts: list[bytes] = []
-    for _, key in sorted(bucket):
+    for key in keys:
         seqno, value = rows[key]
         key_size, size = len(key), len(value)
         parts += (pack(key_size), key, padding[-key_size % 8], pack_pair(8 + size, seqno), value, padding[-size % 8])

@@ -115,7 +115,7 @@ class Snapshots:
         self._encoding = True
 
         def encode() -> tuple[bytes, bytes]:
-            frame = encode_snapshot(seqno, capture.leaf, capture.view_history, capture.tables, secret, _Rest())
+            frame = encode_snapshot(seqno, capture.leaf, capture.view_history, capture.tables, secret, Rest())
             return frame, sha256(frame).digest()
 
         self._in_thread(encode, lambda made: self._made(seqno, *made))
@@ -168,8 +168,8 @@ def opens_service(writes: WriteSet) -> bool:
     return row is not None and load_json(row).get("status") == "Open"
 
 
-class _Rest:
-    """Called often by work in a thread: lets the event loop have the interpreter every so often."""
+class Rest:
+    """Called often by work in a thread: lets the event loop have the interpreter after each millisecond of work."""
 
     def __init__(self) -> None:
         self._since_s = time.monotonic()
