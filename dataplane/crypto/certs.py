@@ -52,6 +52,25 @@ def self_signed_node_certificate(
     return _self_signed(key, subject, serial, not_before, days, ca=True, sans=sans)
 
 
+def renewed_self_signed(key: PrivateKey, certificate_pem: str, like_pem: str, serial: int) -> str:
+    """A node's self-signed certificate (PEM) once more, with the validity of another certificate."""
+    old, like = load_certificate(certificate_pem), load_certificate(like_pem)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(old.subject)
+        .issuer_name(old.subject)
+        .public_key(key.public_key())
+        .serial_number(serial)
+        .not_valid_before(like.not_valid_before_utc)
+        .not_valid_after(like.not_valid_after_utc)
+    )
+    builder = _with_profile(builder, key.public_key(), key.public_key(), ca=True)
+    for extension in old.extensions:
+        if isinstance(extension.value, x509.SubjectAlternativeName):
+            builder = builder.add_extension(extension.value, critical=False)
+    return _sign(builder, key)
+
+
 def self_signed_client_certificate(key: PrivateKey, subject: str, serial: int, not_before: datetime, days: int) -> str:
     """The certificate of a member or user: PEM."""
     return _self_signed(key, subject, serial, not_before, days, ca=False, sans=())

@@ -43,7 +43,13 @@ from dataplane.config import (
 )
 from dataplane.consensus.log import Entry
 from dataplane.consensus.raft import Origin, Raft, Settings
-from dataplane.crypto.certs import endorse_node_csr, is_issued_by, load_certificate, subject_text
+from dataplane.crypto.certs import (
+    endorse_node_csr,
+    is_issued_by,
+    load_certificate,
+    renewed_self_signed,
+    subject_text,
+)
 from dataplane.crypto.keys import load_private_key, public_pem
 from dataplane.governance.host_calls import validate_constitution
 from dataplane.governance.members import NewMember
@@ -160,6 +166,7 @@ class _Starter:
         self._cose = ("", "")
         self._known_addresses: dict[NodeId, str] = {}
         self._pipeline: Pipeline | None = None
+        self._is_presented = False
         # The file that was started; a symbolic link stands for what it leads to (drop-in.md 3.1).
         self._platform = load_platform(VIRTUAL, Path(sys.argv[0]).resolve())
         self._rules = {interface.name: _rules(interface) for interface in config.interfaces}
@@ -578,9 +585,21 @@ class _Starter:
         return host, int(port)
 
     def _present(self, certificate: str) -> None:
-        """Show the service-endorsed certificate, which is committed now, on every interface that waits for it."""
+        """Show the service-endorsed certificate, which is committed now, on every interface that waits for it.
+
+        Where it replaces one, by proposal, the self-signed one is renewed with it, as in the original.
+        """
+        if self._is_presented:
+            self._renew_self_signed(certificate)
+        self._is_presented = True
         self._server.set_certificate(Authority.SERVICE, certificate, self._identity.key_pem)
         self._set_channel_certificate(certificate)
+
+    def _renew_self_signed(self, endorsed: str) -> None:
+        identity = self._identity
+        renewed = renewed_self_signed(identity.key, identity.self_signed_certificate, endorsed, new_serial())
+        identity.self_signed_certificate = self._node.self_signed_certificate = renewed
+        self._server.set_certificate(Authority.NODE, renewed, identity.key_pem)
 
     def _set_channel_certificate(self, certificate: str) -> None:
         self._channels.set_certificate(certificate, self._identity.key_pem)

@@ -48,6 +48,12 @@ def presented(node: NodeProcess) -> x509.Certificate:
     return x509.load_der_x509_certificate(der)
 
 
+def self_signed(service: Service, node: NodeProcess) -> x509.Certificate:
+    """The certificate the node made for itself, as it tells it."""
+    answer = service.session(node).get_json("/node/self_signed_certificate")
+    return x509.load_pem_x509_certificate(answer["self_signed_certificate"].encode())
+
+
 def valid_from() -> str:
     return datetime.now(UTC).strftime("%y%m%d%H%M%SZ")
 
@@ -87,7 +93,7 @@ def test_what_a_node_is_told_to_be(service: Service) -> None:
 
 def test_a_renewed_node_certificate_is_shown_when_it_is_committed(service: Service) -> None:
     node = service.nodes[1]
-    before = presented(node)
+    before, own_before = presented(node), self_signed(service, node)
     with client(node.address, service.certificate) as open_session:
         assert open_session.get("/node/state").status_code == 200
         renew = {"node_id": service.node_id(node), "valid_from": valid_from(), "validity_period_days": 30}
@@ -97,6 +103,13 @@ def test_a_renewed_node_certificate_is_shown_when_it_is_committed(service: Servi
     after = presented(node)
     assert days(after) == 30
     assert after.public_key() == before.public_key()
+    own = self_signed(service, node)  # renewed along with the endorsed one
+    assert own.serial_number != own_before.serial_number
+    assert (own.not_valid_before_utc, own.not_valid_after_utc) == (
+        after.not_valid_before_utc,
+        after.not_valid_after_utc,
+    )
+    assert (own.public_key(), own.subject, own.issuer) == (after.public_key(), after.subject, own.subject)
     write(service, node)
 
 

@@ -173,3 +173,18 @@ def test_an_earlier_service_key_is_endorsed() -> None:
     verifier.verify(node, [issued])
     with pytest.raises(InvalidCertificate):
         certs.endorse_service_key(SERVICE_KEY, SERVICE_CERT, "nonsense", 7)
+
+
+def test_a_self_signed_certificate_is_renewed_like_another() -> None:
+    old = certs.self_signed_node_certificate(NODE_KEY, "CN=CCF Node,O=Here", SANS, SERIAL, START, 1)
+    csr = certs.create_csr(NODE_KEY, "CN=CCF Node,O=Here", SANS)
+    endorsed = certs.endorse_node_csr(SERVICE_KEY, SERVICE_CERT, csr, 7, START + timedelta(days=3), 40)
+    before, like = certs.load_certificate(old), certs.load_certificate(endorsed)
+    renewed = certs.load_certificate(certs.renewed_self_signed(NODE_KEY, old, endorsed, 9))
+    assert (renewed.subject, renewed.issuer, renewed.serial_number) == (before.subject, before.issuer, 9)
+    assert (renewed.not_valid_before_utc, renewed.not_valid_after_utc) == (
+        like.not_valid_before_utc,
+        like.not_valid_after_utc,
+    )
+    assert [extension.value for extension in renewed.extensions] == [ext.value for ext in before.extensions]
+    renewed.verify_directly_issued_by(renewed)
