@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test check bench lock clean upstream shown-ledgers shown-receipts shown-history shown-governance \
 	shown-failover shown-canaries shown-sdk shown-simulation shown-quickstart \
-	shown-bad-input shown-healing
+	shown-bad-input shown-healing shown-corruption shown-fuzz
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -76,6 +76,12 @@ shown-bad-input: $(VENV)/dev ## bad input to node and control plane, Schemathesi
 
 upstream: $(VENV)/dev ## TREE=<checkout of CCF> [NAMES=...]: CCF's own end-to-end scripts drive our executable
 	$(BIN)/python -m tests.upstream $(TREE) $(NAMES)
+
+shown-corruption: $(VENV)/dev ## 1,000 wrong bytes in a ledger of 5,000 transactions, each found and located
+	$(BIN)/python -m tests.shown.corruption
+
+shown-fuzz: $(VENV)/dev ## a million mutants against every parser (COUNT=..., SEED=...)
+	$(BIN)/python -m tests.shown.fuzz $(COUNT) $(SEED)
 
 lock: $(VENV)/dev ## pin the dependencies again
 	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -315,6 +315,9 @@ class _Section:
             raise ConfigError(self.at(name), "must be a list of texts")
         return tuple(value)
 
+    def items(self, name: str) -> list[Any]:
+        return cast(list[Any], self._typed(name, ..., list, "must be a list"))
+
     def flag(self, name: str, default: bool) -> bool:
         return cast(bool, self._typed(name, default, bool, "must be true or false"))
 
@@ -434,7 +437,7 @@ def _start(section: _Section) -> StartCommand:
     command = StartCommand(
         members=tuple(
             _member(_Section(f"{section.at('members')}.{index}", member))
-            for index, member in enumerate(section.take("members"))
+            for index, member in enumerate(section.items("members"))
         ),
         constitution_files=section.texts("constitution_files"),
         service_configuration=configuration,

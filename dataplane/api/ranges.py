@@ -12,6 +12,8 @@ from pathlib import Path
 from dataplane.apps.endpoint import Request, Response
 from dataplane.errors import InvalidHeaderValue
 
+_MOST_DIGITS = 19  # as an unsigned 64-bit number has; Python refuses to read thousands of them
+
 
 class RangeRule(Enum):
     """How the end of a range counts."""
@@ -75,6 +77,6 @@ def _from_start(start: int, last: str, size: int, rule: RangeRule, text: str) ->
 
 
 def _number(part: str, what: str, text: str) -> int:
-    if not (part.isascii() and part.isdecimal()):
+    if not (part.isascii() and part.isdecimal()) or len(part) > _MOST_DIGITS:
         raise InvalidHeaderValue(f"Unable to parse {what} value {part} in {text}")
     return int(part)

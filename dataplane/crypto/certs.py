@@ -124,13 +124,16 @@ def csr_public_key(csr_pem: str) -> PublicKey:
 
 
 def load_certificate(data: str | bytes) -> Certificate:
-    """Read a certificate, PEM or DER; raises `InvalidCertificate`."""
+    """Read a certificate, PEM or DER; raises `InvalidCertificate`, also where names or times in it cannot be read."""
     raw = data.encode() if isinstance(data, str) else data
     pem = raw.lstrip().startswith(b"-----")
     try:
-        return x509.load_pem_x509_certificate(raw) if pem else x509.load_der_x509_certificate(raw)
+        certificate = x509.load_pem_x509_certificate(raw) if pem else x509.load_der_x509_certificate(raw)
+        # The library reads these when they are asked for, which would fail in somebody else's hands.
+        _ = certificate.subject, certificate.issuer, certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except Exception as error:  # the library has types of its own, such as `InvalidVersion`, that are no ValueError
         raise InvalidCertificate(f"no certificate in these bytes: {error}") from error
+    return certificate
 
 
 def public_key_of(certificate: str | bytes | Certificate) -> PublicKey:
@@ -288,6 +291,7 @@ def _load_csr(pem: str) -> x509.CertificateSigningRequest:
     try:
         csr = x509.load_pem_x509_csr(pem.encode())
         valid = csr.is_signature_valid and isinstance(csr.public_key(), ec.EllipticCurvePublicKey)
+        _ = csr.subject, csr.extensions  # read when they are asked for: here, not where they are used
     except Exception as error:  # unsupported keys and malformed points have their own types
         raise InvalidCertificate(f"the certificate request cannot be read: {error}") from error
     if not valid:

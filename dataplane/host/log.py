@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
+from cryptography.utils import CryptographyDeprecationWarning
+
 LEVELS = {
     "trace": 5, "debug": logging.DEBUG, "info": logging.INFO, "fail": logging.WARNING, "fatal": logging.CRITICAL,
 }  # fmt: skip
@@ -29,6 +31,7 @@ def configure(level: str, log_format: str) -> None:
     root.setLevel(LEVELS[level])
     logging.captureWarnings(True)
     warnings.simplefilter("ignore", ResourceWarning)
+    warnings.simplefilter("ignore", CryptographyDeprecationWarning)  # of odd certificates that strangers show
     logging.raiseExceptions = False
     sys.excepthook = lambda kind, error, trace: logging.getLogger("host").critical(
         "uncaught exception", exc_info=(kind, error, trace)

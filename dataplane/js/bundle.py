@@ -127,10 +127,21 @@ def _module_problems(value: object, modules: dict[str, str]) -> Iterator[str]:
         name, text = (entry.get("name"), entry.get("module")) if isinstance(entry, dict) else (None, None)
         if not isinstance(name, str) or not isinstance(text, str) or not name:
             yield "each module must have a name and a module, both strings"
+        elif not (_is_unicode(name) and _is_unicode(text)):
+            yield f"module {name!r} holds half a surrogate pair, which is no text"
         elif name.lstrip("/") in modules:
             yield f"module {name} appears twice"
         else:
             modules[name.lstrip("/")] = text
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether the text can be written as UTF-8: JSON can spell half a surrogate pair, which cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _path_problems(path: str, verbs: object, modules: Mapping[str, str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ more: the client hears so at once and does not wait for a dead node.
 import asyncio
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from struct import Struct
 from struct import error as StructError
@@ -91,15 +91,10 @@ def encode_request(number: int, request: ForwardedRequest) -> bytes:
 def decode_request(payload: bytes) -> tuple[int, ForwardedRequest]:
     """The number and the request; raises `MalformedForward`."""
     header, body = _decode(payload)
-    try:
-        cert = header["cert"]
-        peer = Peer(None if cert is None else base64.b64decode(cert), header["peer"])
-        request = ForwardedRequest(
-            header["session"], peer, header["method"], header["url"], dict(header["headers"]), body
-        )
-        return header["id"], request
-    except (KeyError, TypeError, ValueError) as error:
-        raise MalformedForward(f"a forwarded request lacks a field: {error!r}") from error
+    request = ForwardedRequest(
+        _number(header, "session"), _peer(header), _text(header, "method"), _text(header, "url"), _texts(header), body
+    )
+    return _number(header, "id"), request
 
 
 def encode_response(number: int, response: Response) -> bytes:
@@ -110,10 +105,7 @@ def encode_response(number: int, response: Response) -> bytes:
 def decode_response(payload: bytes) -> tuple[int, Response]:
     """The number and the answer; raises `MalformedForward`."""
     header, body = _decode(payload)
-    try:
-        return header["id"], Response(header["status"], body, dict(header["headers"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise MalformedForward(f"a forwarded answer lacks a field: {error!r}") from error
+    return _number(header, "id"), Response(_number(header, "status"), body, _texts(header))
 
 
 def _encode(header: dict[str, object], body: bytes) -> bytes:
@@ -125,8 +117,39 @@ def _decode(payload: bytes) -> tuple[dict[str, Any], bytes]:
     try:
         (length,) = _LENGTH.unpack_from(payload)
         header = json.loads(payload[_LENGTH.size : _LENGTH.size + length])
-    except (StructError, ValueError) as error:
+    except (StructError, ValueError, RecursionError) as error:
         raise MalformedForward(f"a forwarded message has no header: {error}") from error
     if not isinstance(header, dict):
         raise MalformedForward("the header of a forwarded message is not an object")
     return header, payload[_LENGTH.size + length :]
+
+
+def _number(header: Mapping[str, Any], name: str) -> int:
+    value = header.get(name)
+    if type(value) is not int:
+        raise MalformedForward(f"{name} of a forwarded message is no number")
+    return value
+
+
+def _text(header: Mapping[str, Any], name: str) -> str:
+    value = header.get(name)
+    if not isinstance(value, str):
+        raise MalformedForward(f"{name} of a forwarded message is no text")
+    return value
+
+
+def _texts(header: Mapping[str, Any]) -> dict[str, str]:
+    headers = header.get("headers")
+    if not isinstance(headers, dict) or not all(isinstance(value, str) for value in headers.values()):
+        raise MalformedForward("the headers of a forwarded message are no texts")
+    return headers
+
+
+def _peer(header: Mapping[str, Any]) -> Peer:
+    """Who asked: a certificate and its fingerprint, or neither."""
+    if header.get("cert") is None and header.get("peer") is None:
+        return Peer()
+    try:
+        return Peer(base64.b64decode(_text(header, "cert"), validate=True), _text(header, "peer"))
+    except ValueError as error:
+        raise MalformedForward("the certificate in a forwarded request is no base64") from error

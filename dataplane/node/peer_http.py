@@ -108,7 +108,7 @@ def _check_endorsed(der: bytes | None, service_certificate: str) -> None:
 def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
     status_line, *lines = head.decode("latin-1").split("\r\n")
     parts = status_line.split(" ")
-    if len(parts) < 2 or not parts[1].isdecimal():
+    if len(parts) < 2 or not parts[1].isdecimal() or len(parts[1]) != 3:
         raise PeerFailed(f"the answer is not HTTP: {status_line[:80]!r}")
     fields = (line.partition(":") for line in lines)
     return int(parts[1]), {name.strip().lower(): value.strip() for name, _, value in fields}
@@ -116,6 +116,6 @@ def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
 
 def _body_size(headers: Mapping[str, str], max_bytes: int) -> int:
     text = headers.get("content-length", "0")
-    if not text.isdecimal() or int(text) > max_bytes:
+    if not text.isdecimal() or len(text) > 19 or int(text) > max_bytes:
         raise PeerFailed(f"the answer has {text[:40]} bytes, where {max_bytes} are allowed")
     return int(text)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.shown import canaries, failover, governance, healing, history, ledgers, receipts, sdk
+from tests.shown import canaries, corruption, failover, fuzz, governance, healing, history, ledgers, receipts, sdk
 from tests.support.ccf_package import VERSIONS
 
 pytestmark = [pytest.mark.ci, pytest.mark.xdist_group("nodes")]
@@ -47,3 +47,11 @@ def test_the_azure_sdk_against_real_nodes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 def test_governance_with_the_public_signing_tool(version: str, tmp_path: Path) -> None:
     assert governance.run(version, tmp_path)["steps"][-1] == "ballot, proposal Accepted"  # type: ignore[index]
+
+
+def test_wrong_bytes_in_a_ledger_are_found_and_located(tmp_path: Path) -> None:
+    assert corruption.run(100, 800, int(time.time()), tmp_path / "ledger")["located"] == 100
+
+
+def test_mutants_against_every_parser() -> None:
+    assert fuzz.run(100_000, int(time.time()))["findings"] == 0

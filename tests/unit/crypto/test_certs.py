@@ -1,5 +1,6 @@
 """Certificate profiles, endorsement, and the arithmetic of validity."""
 
+import ssl
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -76,6 +77,20 @@ def test_a_csr_is_signed_with_sha512_and_asks_for_names_only() -> None:
     assert isinstance(csr.signature_hash_algorithm, hashes.SHA512)
     assert [extension.oid for extension in csr.extensions] == [ExtensionOID.SUBJECT_ALTERNATIVE_NAME]
     assert certs.csr_public_key(certs.create_csr(NODE_KEY, "CN=CCF Node", [])) == NODE_KEY.public_key()
+
+
+def test_a_well_signed_request_whose_subject_is_no_text_is_refused() -> None:
+    """The library reads names late: nobody may find out only when the service is about to endorse it."""
+    good = x509.load_pem_x509_csr(certs.create_csr(NODE_KEY, "CN=Acme", []).encode())
+    signed = good.tbs_certrequest_bytes.replace(b"Acme", b"A\x80me")
+    signature = NODE_KEY.sign(signed, ec.ECDSA(hashes.SHA512()))
+    algorithm = bytes.fromhex("300a06082a8648ce3d040304")
+    body = signed + algorithm + bytes((0x03, len(signature) + 1, 0)) + signature
+    whole = b"\x30\x82" + len(body).to_bytes(2, "big") + body
+    pem = ssl.DER_cert_to_PEM_cert(whole).replace("CERTIFICATE", "CERTIFICATE REQUEST")
+    assert x509.load_pem_x509_csr(pem.encode()).is_signature_valid
+    with pytest.raises(InvalidCertificate, match="cannot be read"):
+        certs.csr_public_key(pem)
 
 
 def test_bad_requests_are_refused() -> None:
