@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
 
-$(VENV)/runtime: requirements.lock pyproject.toml
+$(VENV)/runtime: requirements.lock pyproject.toml dataplane/js/_memory.c
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) uv==0.13.9
 	$(UV) --require-hashes -r requirements.lock || $(PIP) --require-hashes -r requirements.lock

@@ -30,6 +30,7 @@ from dataplane.apps.historical import find_state
 from dataplane.errors import InternalError, RpcError
 from dataplane.js.bundle import EndpointSpec, InvalidBundle
 from dataplane.js.host import Access, Console, Invocation, Natives, OpenState
+from dataplane.js.images import Images
 from dataplane.js.interpreter import (
     DEFAULT_LIMITS,
     Interpreter,
@@ -146,6 +147,7 @@ class JsApp(Generic[Match_co]):
         self._history = history
         self._random_bytes = random_bytes
         self._cache = InterpreterCache()
+        self._images = Images()
         self._deployed: _Deployed[Match_co] | None = None
         self._natives: tuple[NodeView, Natives] | None = None
         self._callers: dict[tuple[str, str | None], tuple[Identity, str]] = {}
@@ -161,6 +163,7 @@ class JsApp(Generic[Match_co]):
     def close(self) -> None:
         """Close the kept interpreters."""
         self._cache.clear()
+        self._images.clear()
 
     def _state(self, tx: Tx) -> _Deployed[Match_co]:
         endpoints, modules = tx.rows(ENDPOINTS), tx.rows(MODULES)
@@ -170,6 +173,7 @@ class JsApp(Generic[Match_co]):
             rows = known.rows
             if rows[0] is endpoints and rows[1] is modules and rows[2] is options and rows[3] is flush:
                 return known
+            self._images.clear()
             if rows[1] is not modules or rows[3] is not flush:
                 self._cache.clear()
         found = tuple(self._endpoint(key.decode(), row[1]) for key, row in sorted(endpoints.items()))
@@ -206,12 +210,15 @@ class JsApp(Generic[Match_co]):
         begin = time.perf_counter()
         deployed = self._state(context.tx)
         access, key = _ACCESS[spec.mode], spec.reuse_key
-        interpreter = Interpreter(access) if key is None else self._cache.take(key, access)
+        if key is None:
+            interpreter = self._images.take(access, deployed.options.limits.max_heap_bytes)
+        else:
+            interpreter = self._cache.take(key, access)
         try:
             return self._respond(interpreter, spec, context, deployed, begin, states)
         finally:
             if key is None:
-                interpreter.close()
+                self._images.give_back(access, interpreter)
             else:
                 kept = deployed.options.max_cached_interpreters
                 self._cache.give_back(key, access, interpreter, kept)

@@ -103,6 +103,12 @@ class Host:
         self.tables: list[Table] = []
         self.table_ids: dict[str, int] = {}
 
+    def forget(self) -> None:
+        """Become what a new interpreter's host is."""
+        self.metrics_logging = True
+        self.tables.clear()
+        self.table_ids.clear()
+
     def tx(self) -> Tx:
         """The call's transaction; scripts that are only validated have none."""
         if self.invocation.tx is None:

@@ -9,6 +9,7 @@ from typing import TypeVar, TypeVarTuple
 from dataplane.js.bytecode import CompiledCode, Kind
 from dataplane.js.ccf.prelude import OPERATIONS, prelude_source
 from dataplane.js.host import Access, Console, Host, Invocation, Natives, Source
+from dataplane.js.memory import Memory
 from dataplane.js.modules import check_module_path, is_source_map
 from dataplane.js.quickjs import Context, Pending, Thrown, Timeout, Value, is_text
 from dataplane.js.traces import readable_trace
@@ -154,21 +155,36 @@ def _no_console(level: str, text: str) -> None:
 
 
 class Interpreter:
-    """One runtime with its `ccf` global. `broken` tells that it must not be used again."""
+    """One runtime with its `ccf` global. `broken` tells that it must not be used again.
 
-    def __init__(self, access: Access) -> None:
+    With a `memory` of its own it remembers itself as it is before any application code has run, for `restore`.
+    """
+
+    def __init__(self, access: Access, memory: Memory | None = None) -> None:
         self.host = Host(access)
-        self.context = self.host.context = Context(self.host, OPERATIONS, self._load)
+        self.context = self.host.context = Context(self.host, OPERATIONS, self._load, memory)
         self.broken = False
         self._dispatch: Value | None = None
         self._modules: dict[str, Value] = {}
         self._evaluated: set[str] = set()
         self._functions: dict[tuple[str, str], Value] = {}
         self._failed: tuple[type[JsLoadError], str] | None = None
+        self._saved_modules: dict[str, Value] = {}
 
     def close(self) -> None:
         """Free the runtime."""
         self.context.close()
+
+    def restore(self) -> bool:
+        """Become again what this was before any application code; whether that is possible."""
+        if not self.context.restore():
+            return False
+        self.broken = False
+        self.host.forget()
+        self._modules = dict(self._saved_modules)
+        self._evaluated.clear()
+        self._functions.clear()
+        return True
 
     def call(
         self, module: str, function: str, args: Sequence[object], invocation: Invocation, limits: Limits
@@ -286,6 +302,8 @@ class Interpreter:
         try:
             module = self._load(name) if known is None else known
             context.resolve_module(module)
+            if known is None and not self._evaluated and context.save():
+                self._saved_modules = dict(self._modules)
             promise = context.evaluate_module(module)
         except Pending:
             raise self._load_failure(name) from None

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from dataplane.js.memory import Memory
 from dataplane.js.modules import resolve_specifier
 from dataplane.js.native_stack import thread_stack_bytes
 from dataplane.js.quickjs_abi import ENGINE_VERSION as ENGINE_VERSION
@@ -78,10 +79,17 @@ class Context:
     """One runtime with one context, used by one thread at a time.
 
     `host` is handed to every operation. `operations` are the host functions behind the one native function
-    `native()`, chosen by its first argument. `load_module(name)` returns a module value, or raises.
+    `native()`, chosen by its first argument. `load_module(name)` returns a module value, or raises. With a `memory`
+    of its own, the whole runtime can be saved, and restored as it was.
     """
 
-    def __init__(self, host: object, operations: Sequence[Operation], load_module: Callable[[str], Value]) -> None:
+    def __init__(
+        self,
+        host: object,
+        operations: Sequence[Operation],
+        load_module: Callable[[str], Value],
+        memory: Memory | None = None,
+    ) -> None:
         self.host = host
         self.operations = operations
         self.load_module = load_module
@@ -94,18 +102,43 @@ class Context:
         self._kept: list[Value] = []
         self._size = ffi.new("size_t *")
         self._argv = ffi.new("JSValue[2]")
-        self._runtime, self._context = _new_runtime()
+        self._memory = memory
+        self._saved: tuple[int, Value | None] | None = None
+        self._runtime, self._context = _new_runtime(memory)
         self._outer: Context | None = None
         lib.JS_SetInterruptHandler(self._runtime, _interrupt, ffi.NULL)
         lib.JS_SetModuleLoaderFunc(self._runtime, _normalize, _load, ffi.NULL)
 
     def close(self) -> None:
         """Free everything. The context must not be used again."""
+        if self._memory is not None:
+            self._memory.close()
+            return
         for value in self._kept:
             lib.JS_FreeValue(self._context, value)
         self._kept.clear()
         lib.JS_FreeContext(self._context)
         lib.JS_FreeRuntime(self._runtime)
+
+    def save(self) -> bool:
+        """Remember the runtime as it is, where it has a memory of its own. Nothing may be running."""
+        if self._memory is None:
+            return False
+        lib.JS_RunGC(self._runtime)
+        lib.JS_SetGCThreshold(self._runtime, self._memory.save() * 3 // 2)  # as a collection that is due would set it
+        self._memory.save()
+        self._saved = len(self._kept), self.make_error
+        return True
+
+    def restore(self) -> bool:
+        """Make the runtime what it was when saved, if it was; values made since must not be used, nor freed."""
+        if self._memory is None or self._saved is None:
+            return False
+        self._memory.restore()
+        count, self.make_error = self._saved
+        del self._kept[count:]
+        self._heap_bytes = self._stack_bytes = -1  # limits are part of what was put back
+        return True
 
     def enter(self, heap_bytes: int, stack_bytes: int, time_ms: int) -> None:
         """Begin to run scripts on this thread, within limits. Ends with `leave`."""
@@ -636,8 +669,11 @@ def _available_stack_bytes(outer: Context | None) -> int:
     return max(share, _SMALLEST_STACK_BYTES)
 
 
-def _new_runtime() -> tuple[Any, Any]:
-    runtime = lib.JS_NewRuntime()
+def _new_runtime(memory: Memory | None) -> tuple[Any, Any]:
+    if memory is None:
+        runtime = lib.JS_NewRuntime()
+    else:
+        runtime = lib.JS_NewRuntime2(ffi.cast("void *", memory.functions), ffi.cast("void *", memory.handle))
     context = lib.JS_NewContext(runtime) if runtime else ffi.NULL
     if not context:
         raise MemoryError("no memory for a JavaScript runtime")

@@ -30,11 +30,14 @@ typedef JSModuleDef *Load(JSContext *, const char *, void *);
 
 const char *JS_GetVersion(void);
 JSRuntime *JS_NewRuntime(void);
+JSRuntime *JS_NewRuntime2(const void *, void *);
 void JS_FreeRuntime(JSRuntime *);
 JSContext *JS_NewContext(JSRuntime *);
 void JS_FreeContext(JSContext *);
 void JS_SetMemoryLimit(JSRuntime *, size_t);
 size_t JS_GetGCThreshold(JSRuntime *);
+void JS_SetGCThreshold(JSRuntime *, size_t);
+void JS_RunGC(JSRuntime *);
 void JS_SetMaxStackSize(JSRuntime *, size_t);
 void JS_UpdateStackTop(JSRuntime *);
 void JS_SetInterruptHandler(JSRuntime *, InterruptHandler *, void *);

@@ -12,6 +12,7 @@ import resource
 import sys
 
 from dataplane.js.host import Access, Invocation
+from dataplane.js.images import Images
 from dataplane.js.interpreter import Interpreter, InterpreterCache, JsError, Limits
 from dataplane.kv.store import Store
 
@@ -108,20 +109,24 @@ def limits(draw: random.Random) -> Limits:
 
 def run_scripts(seed: int, count: int) -> dict[str, int]:
     """Run `count` scripts; how each ended. Only failures of scripts may come out."""
-    draw, cache, outcomes = random.Random(seed), InterpreterCache(), dict[str, int]()
+    draw, cache, images, outcomes = random.Random(seed), InterpreterCache(), Images(), dict[str, int]()
     source = ""
     for _ in range(count):
-        source = script(draw) if draw.random() < 0.7 or not source else source
-        outcome = _run(draw, cache, source)
+        if draw.random() < 0.7 or not source:
+            source = script(draw)
+            images.clear()
+        outcome = _run(draw, cache, images, source)
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
     cache.clear()
+    images.clear()
     return outcomes
 
 
-def _run(draw: random.Random, cache: InterpreterCache, source: str) -> str:
+def _run(draw: random.Random, cache: InterpreterCache, images: Images, source: str) -> str:
     modules = {"main.js": source, "other.js": "export const x = ccf.kv['other'];"}
     access = draw.choice([*Access, *[Access.APP_READ_WRITE] * 5])
-    interpreter = cache.take(source, access) if draw.random() < 0.5 else Interpreter(access)
+    reused = draw.random() < 0.5
+    interpreter = cache.take(source, access) if reused else images.take(access, 64 << 20)
 
     def nested(*_: object) -> object:
         inner = Invocation(modules.get, Store().begin(), {}, lambda level, text: None, draw.randbytes)
@@ -148,7 +153,10 @@ def _run(draw: random.Random, cache: InterpreterCache, source: str) -> str:
     except JsError as error:
         return type(error).__name__
     finally:
-        cache.give_back(source, access, interpreter, 8)
+        if reused:
+            cache.give_back(source, access, interpreter, 8)
+        else:
+            images.give_back(access, interpreter)
 
 
 def main(seed: int, count: int) -> None:
