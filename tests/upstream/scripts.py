@@ -57,7 +57,7 @@ SCRIPTS = (
         "governance",
         "B",
         "governance.py",
-        ("--initial-operator-count", "1", *_TEMPLATES),
+        ("--initial-operator-count", "1", *_TEMPLATES, *_LOGGING_BUNDLE),
         constitution=TEST_CONSTITUTION,
     ),
     Script("membership", "B", "membership.py", _API),
