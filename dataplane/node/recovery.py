@@ -8,15 +8,22 @@ secrets, encrypted to it, are committed; the primary then opens the service.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from struct import error as StructError
 
 from dataplane.crypto.aead import DecryptionFailed
 from dataplane.governance.nodes import record_retired_committed, uncompleted_retirements
 from dataplane.governance.recovery import finish
 from dataplane.governance.shares import LatestSecret, SharesNotPossible
-from dataplane.kv.tables import SERVICE_INFO, get_json
+from dataplane.kv.tables import (
+    HISTORICAL_ENCRYPTED_LEDGER_SECRET,
+    SERVICE_INFO,
+    UNIT_KEY,
+    get_json,
+    load_json,
+)
 from dataplane.ledger.chunk import MalformedChunk
+from dataplane.ledger.entry import MalformedEntry, decode_entry
 from dataplane.ledger.files import LedgerFiles, SeqnoNotFound
 from dataplane.ledger.secrets import MalformedSecret, UnknownSecret
 from dataplane.ledger.snapshot import MalformedSnapshot, decode_snapshot
@@ -62,6 +69,28 @@ async def _follow(replay: PublicReplay, ledger: LedgerFiles) -> None:
             if time.monotonic() - turn_s > _SLICE_S:
                 await asyncio.sleep(0)
                 turn_s = time.monotonic()
+
+
+def older_history(ledger: LedgerFiles, history: Sequence[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """`history` with the writes before its first one, as far as `ledger` holds them.
+
+    A snapshot tells only of the newest write of the table of historical ledger secrets; each names the one before it.
+    """
+    found = list(history)
+    while found:
+        previous = load_json(found[0][1]).get("previous_ledger_secret") or {}
+        seqno = int(previous.get("previous_secret_stored_version") or 0)
+        frames = read_frames(ledger, seqno, seqno) if 0 < seqno < found[0][0] else []
+        if not frames:
+            break
+        try:
+            value = decode_entry(frames[0]).writes.get(HISTORICAL_ENCRYPTED_LEDGER_SECRET, {}).get(UNIT_KEY)
+        except MalformedEntry:
+            break
+        if value is None:
+            break
+        found.insert(0, (seqno, value))
+    return found
 
 
 def read_frames(ledger: LedgerFiles, first: int, last: int) -> list[bytes]:

@@ -68,6 +68,7 @@ from dataplane.ledger.entry import EntryFlags, MalformedEntry
 from dataplane.ledger.files import LedgerFiles, SeqnoNotFound
 from dataplane.ledger.secrets import LedgerSecrets
 from dataplane.ledger.signatures import build_signature
+from dataplane.ledger.snapshot import decode_snapshot
 from dataplane.ledger.snapshot_files import SnapshotFiles
 from dataplane.node.beats import Beats
 from dataplane.node.channels import ChannelLimits, Channels
@@ -85,9 +86,17 @@ from dataplane.node.lifecycle import NodeState
 from dataplane.node.node import Node
 from dataplane.node.peer_http import Peers
 from dataplane.node.prover import Prover
-from dataplane.node.recovery import Recovery, read_public_ledger
+from dataplane.node.recovery import Recovery, older_history, read_public_ledger
 from dataplane.node.service_ops import NodeServiceOps
-from dataplane.node.startup_snapshot import choose_snapshot, state_of
+from dataplane.node.startup_snapshot import (
+    PreviousSnapshot,
+    SnapshotUnusable,
+    choose_snapshot,
+    local_snapshot,
+    prove,
+    state_of,
+)
+from dataplane.receipt import NotEndorsed
 from dataplane.replica import Replica
 from dataplane.replica_state import state_from
 from dataplane.snapshot_proof import VerifiedSnapshot
@@ -95,6 +104,7 @@ from dataplane.txid import NodeId, TxID
 
 _SECRET_SIZE = 32
 _VIEWS_TO_RECOVERY = 2  # ledger-format.md 3
+_NOT_ENDORSED = "Previous service identity does not endorse the node identity that signed the snapshot"
 _log = logging.getLogger("node")
 _js_log = logging.getLogger("js")
 
@@ -406,8 +416,13 @@ class _Starter:
 
     async def _recover_service(self, command: RecoverCommand, now: datetime) -> None:
         self._node.advance(NodeState.READING_PUBLIC_LEDGER)
-        _read(command.previous_service_identity_file)
-        state = await read_public_ledger(self._ledger, lambda: None)
+        snapshot = self._snapshot_to_recover(_read(command.previous_service_identity_file))
+        begin_seqno = self._node.startup_seqno
+        if self._ledger.last_seqno < begin_seqno:
+            self._ledger.begin_after(begin_seqno)
+        state = await read_public_ledger(
+            self._ledger, lambda: None if snapshot is None else state_from(decode_snapshot(snapshot.frame))
+        )
         if not state.seqno:
             raise StartFailed("No signature found in the ledger to recover")
         self._ledger.recover_until(state.seqno)
@@ -416,6 +431,7 @@ class _Starter:
         origin = Origin(state.seqno, state.view_history)
         raft = self._raft(Raft.start, origin=origin, view=first.view)
         self._replica.restore(raft, state, Chunker(self._config.chunk_size, state.seqno))
+        self._replica.secret_history = older_history(self._ledger, self._replica.secret_history)
         self._replica.begin_recovery(first.seqno)
         tx = self._replica.begin()
         days = command.initial_service_certificate_validity_days
@@ -426,7 +442,21 @@ class _Starter:
         self._replica.submit(tx, EntryFlags.CHUNK_BEFORE)
         self._publish_service(service)
         self._node.advance(NodeState.PART_OF_PUBLIC_NETWORK)
-        self._node.recovery = Recovery(self._node, self._ledger, self._ops, first.seqno)
+        frame = None if snapshot is None else snapshot.frame
+        self._node.recovery = Recovery(self._node, self._ledger, self._ops, first.seqno, frame)
+
+    def _snapshot_to_recover(self, previous_identity: str) -> VerifiedSnapshot | None:
+        """The newest snapshot on disk, which the service that was lost must vouch for."""
+        try:
+            snapshot = local_snapshot(self._node.snapshots.files, previous_identity)
+        except SnapshotUnusable as error:
+            if isinstance(error.__cause__, NotEndorsed):
+                raise StartFailed(_NOT_ENDORSED) from error
+            raise StartFailed(str(error)) from error
+        if snapshot is not None:
+            self._node.startup_seqno = snapshot.snapshot.seqno
+            self._node.snapshots.began_at(snapshot.snapshot.seqno)
+        return snapshot
 
     def _prepare_to_unseal(self, command: RecoverCommand) -> bool:
         """Whether the ledger's newest secret is sealed where this node was told; members' shares will do if not."""
@@ -465,14 +495,15 @@ class _Starter:
         certificate = _read(self._config.service_certificate_file)
         peers = Peers(self._identity, certificate, self._config.client_connection_timeout_ms)
         snapshot = await choose_snapshot(command, peers, self._node.snapshots.files)
-        self._node.startup_seqno = 0 if snapshot is None else snapshot.snapshot.seqno
+        self._node.startup_seqno = _seqno_of(snapshot)
         admission = await join_service(command, peers, self._join_request())
-        await self._begin_after(snapshot, admission)
+        proven = prove(snapshot, admission.previous_service_identity)
+        await self._begin_after(proven, admission)
         self._take_admission(admission)
         if admission.first_recovered_seqno is None:
             self._node.advance(NodeState.PART_OF_NETWORK)
         else:
-            self._join_recovery(admission.first_recovered_seqno, snapshot)
+            self._join_recovery(admission.first_recovered_seqno, proven)
 
     def _join_recovery(self, first_seqno: int, snapshot: VerifiedSnapshot | None) -> None:
         """The service is not open yet: this node takes part in its recovery."""
@@ -619,6 +650,12 @@ class _Starter:
         self._node.turns.run(
             pipeline.dispatch, state, request.method, request.url, request.headers, request.body, answer
         )
+
+
+def _seqno_of(snapshot: VerifiedSnapshot | PreviousSnapshot | None) -> int:
+    if snapshot is None:
+        return 0
+    return snapshot.seqno if isinstance(snapshot, PreviousSnapshot) else snapshot.snapshot.seqno
 
 
 def _rules(interface: Interface) -> InterfaceRules:

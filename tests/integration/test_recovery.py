@@ -195,6 +195,64 @@ def test_a_service_that_seals_comes_back_without_its_members(tmp_path: Path, end
     service.stop()
 
 
+def snapshots_of(node: NodeProcess) -> list[Path]:
+    return sorted((node.directory / "snapshots").glob("*.committed"))
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_recovery_from_a_snapshot(tmp_path: Path, ending: ExitStack, alone: bool) -> None:
+    lost = ending.enter_context(Service.start(1, tmp_path / "first", members=2, open_with=LOGGING, chunk_size="4KB"))
+    write(lost, 0, "before the rekey")
+    lost.pass_proposal([{"name": "trigger_ledger_rekey"}])
+    write(lost, 1, "in the snapshot")
+    lost.pass_proposal([{"name": "trigger_snapshot"}])
+    wait_until("the snapshot", lambda: len(snapshots_of(lost.nodes[0])) > 1)
+    for record in range(2, 8):
+        write(lost, record, "after the snapshot")
+    kill_all(lost)
+    snapshots = lost.nodes[0].directory / "snapshots"
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    stranger = Service(tmp_path, lost.settings, certificate=lost.users["user0"].certificate.read_text())
+    with pytest.raises(AssertionError, match=r"Previous service identity does not endorse the node identity that sig"):
+        begin_recovery(stranger, tmp_path / "wrong", ledger=empty, snapshots=snapshots)
+    service = ending.enter_context(
+        begin_recovery(
+            lost,
+            tmp_path / "second",
+            ledger=empty if alone else lost.nodes[0].ledger,
+            snapshots=snapshots,
+            count=2,
+        )
+    )
+    state = service.session(service.nodes[0]).get_json("/node/state")
+    assert state["startup_seqno"] > 0
+    agree(service, lost.certificate)
+    submit_shares(service, service.members)
+    wait_until_open(service)
+    for node in service.nodes:
+        assert [read(service, node, record) for record in (0, 1)] == ["before the rekey", "in the snapshot"]
+        if not alone:
+            assert read(service, node, 7) == "after the snapshot"
+    write(service, 9, "goes on")
+    before = len(list(snapshots.iterdir()))
+    wait_until("a snapshot of the new service", lambda: len(snapshots_of(service.nodes[0])) > before)
+    kill_all(service)
+    again = ending.enter_context(
+        begin_recovery(
+            service,
+            tmp_path / "third",
+            ledger=service.nodes[0].ledger,
+            snapshots=service.nodes[0].directory / "snapshots",
+        )
+    )
+    agree(again, service.certificate)
+    submit_shares(again, again.members)
+    wait_until_open(again)
+    assert [read(again, again.nodes[0], record) for record in (0, 9)] == ["before the rekey", "goes on"]
+    again.stop()
+
+
 def test_a_ledger_that_holds_nothing_signed_is_no_service(tmp_path: Path, ending: ExitStack) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()

@@ -328,14 +328,17 @@ class Service:
         command: Mapping[str, Any],
         settings: Mapping[str, Any] = MappingProxyType({}),
         ledger: Path | None = None,
+        snapshots: Path | None = None,
     ) -> NodeProcess:
-        """Start a node process; `ledger` is what it finds in its ledger directory."""
+        """Start a node process; `ledger` and `snapshots` are what it finds in its directories."""
         name = f"node{self._started}"
         self._started += 1
         directory = self.directory / name
         directory.mkdir()
         if ledger is not None:
             shutil.copytree(ledger, directory / "ledger")
+        if snapshots is not None:
+            shutil.copytree(snapshots, directory / "snapshots")
         if self.certificate:
             (directory / "service_cert.pem").write_text(self.certificate)
         (directory / "config.json").write_text(json.dumps({**self._config(command), **settings}))

@@ -16,6 +16,7 @@ def begin_recovery(
     directory: Path,
     *,
     ledger: Path | None = None,
+    snapshots: Path | None = None,
     count: int = 1,
     settings: Mapping[str, Any] | None = None,
     recover: Mapping[str, Any] | None = None,
@@ -38,14 +39,14 @@ def begin_recovery(
         },
     }
     try:
-        first = service._launch(command, ledger=ledger or lost.nodes[0].ledger)
+        first = service._launch(command, ledger=ledger or lost.nodes[0].ledger, snapshots=snapshots)
         certificate = first.directory / "service_cert.pem"
         wait_until("the new service certificate", lambda: certificate.exists() or not first.alive, 60)
         assert first.alive, first.log()[-2000:]
         service.certificate = certificate.read_text()
         service._wait_ready(first)
         for _ in range(count - 1):
-            service.join(wait=False)
+            service.join(wait=False, snapshot=snapshots is not None)
         for node in service.nodes:
             service._wait_ready(node)
     except BaseException:
