@@ -1,12 +1,13 @@
 """Endpoints every frontend has: commit, tx, receipt and the frontend's own OpenAPI document (node-api.md 2.1)."""
 
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 
 from dataplane.api.gov_api import describe
 from dataplane.api.openapi import document
 from dataplane.apps.endpoint import Context, Endpoint, Response, json_response, query_values
 from dataplane.apps.historical import find_state
-from dataplane.errors import InternalError, InvalidQueryParameterValue, RpcError
+from dataplane.errors import InternalError, InvalidQueryParameterValue, ResourceNotFound, RpcError
 from dataplane.kv.tx import Tx
 from dataplane.past import Historical, PastState
 from dataplane.txid import InvalidTxID, TxID
@@ -37,7 +38,9 @@ def endpoints(
         Endpoint("GET", "/commit", _commit),
         Endpoint("GET", "/tx", _tx),
         Endpoint("GET", "/receipt", of_the_past(lambda state: json_response(state.receipt()))),
-        Endpoint("GET", "/receipt/cose", of_the_past(_cose_receipt), hidden=True),  # no part of the published schema
+        # no part of the published schema
+        Endpoint("GET", "/receipt/cose", of_the_past(_cose_receipt), hidden=True),
+        Endpoint("GET", "/receipt/cose_endorsements", of_the_past(_cose_endorsements), hidden=True),
         Endpoint("GET", "/api", api),
     ]
     return [*known, *shared]
@@ -90,3 +93,10 @@ def _required_txid(context: Context) -> TxID:
 
 def _cose_receipt(state: PastState) -> Response:
     return Response(200, state.cose_receipt(), {"content-type": "application/cose"})
+
+
+def _cose_endorsements(state: PastState) -> Response:
+    """What a COSE receipt of an earlier service is verified with, newest first, as the logging sample answers it."""
+    if state.cose_endorsements is None:
+        raise ResourceNotFound("No COSE endorsements available for this transaction.")
+    return json_response({"endorsements": [b64encode(cose).decode() for cose in state.cose_endorsements]})

@@ -1,4 +1,4 @@
-"""Receipts and states of every age: real ledgers over recoveries, and a service of ours over rekeys and a failover.
+"""Receipts and states of every age: real ledgers over recoveries, and a service of ours over rekeys and disasters.
 
     python -m tests.shown.history [WRITES] [FLIPS] [SEED]
 
@@ -9,7 +9,10 @@ chunk are flipped on a node's disk, that node hands out nothing but what was wri
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -27,13 +30,14 @@ from tests.shown.ledgers import APP
 from tests.support.ccf_package import available_versions, judge_cose_receipts, judge_receipts
 from tests.support.load import Writer, Written
 from tests.support.nodes import NodeProcess, Service
-from tests.support.past_client import TXID_HEADER, cose_receipt, historical, secrets_in
+from tests.support.past_client import TXID_HEADER, cose_endorsements, cose_receipt, historical, secrets_in
 from tests.support.past_services import PresentService, recovered
 from tests.support.receipt_mutants import flip, mutants
+from tests.support.recovery import agree, begin_recovery, submit_shares, wait_until_open
 from tests.support.results import save
 from tests.support.vectors import ccf_services, require_vectors
 
-REKEYS = 2
+REKEYS, RECOVERIES = 2, 2
 _PAGE = 500
 
 
@@ -94,23 +98,46 @@ def _cose_of(service: PresentService) -> list[tuple[bytes, str, bytes, tuple[byt
 
 
 def _ours(writes: int, flips: int, random: Random, directory: Path) -> dict[str, object]:
-    """Write over two rekeys and a killed primary; then have every live node tell all of it."""
-    with Service.start(3, directory / "service", open_with=APP, chunk_size="50KB") as service:
+    """Write over rekeys, a killed primary and recoveries; then have every live node tell all of it."""
+    part = writes // (REKEYS + RECOVERIES + 1)
+    with ExitStack() as ending:
+        service = ending.enter_context(
+            Service.start(3, directory / "first", members=2, open_with=APP, chunk_size="50KB")
+        )
         writer = Writer(service)
-        for part in range(REKEYS + 1):
-            writer.write(writes // (REKEYS + 1))
+        for _ in range(REKEYS):
+            writer.write(part)
             writer.wait_for_commit()
-            if part < REKEYS:
-                service.pass_proposal([{"name": "trigger_ledger_rekey"}])
+            service.pass_proposal([{"name": "trigger_ledger_rekey"}])
+        writer.write(part // 2)
+        writer.wait_for_commit()
         service.primary().kill()
-        writer.write(writes // 10)
+        writer.write(part - part // 2)
+        for number in range(RECOVERIES):
+            writer.wait_for_commit()
+            service = writer.service = _recover(service, directory / f"recovery-{number}", ending)
+            writer.write(part)
         service.pass_proposal([{"name": "trigger_ledger_chunk"}])
         writer.write(1)
         writer.wait_for_commit()
         sessions = [service.session(node, "user0") for node in service.alive()]
         checked = _tell_all(sessions, writer.written, service.certificate, random)
         tampered = _tamper(service, writer.written, flips, random)
-    return {"writes": len(writer.written), "rekeys": REKEYS, **checked, "flips": tampered}
+    views = sorted({written.txid.view for written in writer.written})
+    counts = {"writes": len(writer.written), "rekeys": REKEYS, "recoveries": RECOVERIES}
+    return {**counts, "views": views, **checked, "flips": tampered}
+
+
+def _recover(lost: Service, directory: Path, ending: ExitStack) -> Service:
+    """Kill every node, and have two new ones recover the service from what the first one alive wrote."""
+    ledger = lost.alive()[0].ledger
+    for node in lost.alive():
+        node.kill()
+    service = ending.enter_context(begin_recovery(lost, directory, ledger=ledger, count=2))
+    agree(service, lost.certificate)
+    submit_shares(service, service.members)
+    wait_until_open(service)
+    return service
 
 
 def _tell_all(
@@ -124,28 +151,51 @@ def _tell_all(
         for first in range(1, last + 1, _PAGE):
             told |= secrets_in(session, first, min(first + _PAGE - 1, last))
         assert told == expected
-    receipts, cose = [], []
+    receipts: list[dict[str, Any]] = []
+    cose: list[_Cose] = []
     for index, record in enumerate(written):
         session = sessions[index % len(sessions)]
         shown = historical(session, record)
-        assert (shown["secret"], shown["open"], shown["transactionId"]) == (
-            record.secret,
-            record.open,
-            str(record.txid),
-        )
+        assert (shown["secret"], shown["open"]) == (record.secret, record.open)
+        assert shown["transactionId"] == str(record.txid)
         receipts += [session.receipt(record.txid), shown["receipt"]]
-        cose.append((cose_receipt(session, record.txid), record.claims or bytes(32)))
+        endorsements = cose_endorsements(session, record.txid)
+        cose.append(_cose(cose_receipt(session, record.txid), record, endorsements, certificate))
     for record, receipt in zip((r for r in written for _ in range(2)), receipts, strict=True):
         assert verify_receipt(receipt, certificate, record.claims).txid == record.txid
-    key = public_pem(public_key_of(certificate))
     for version in available_versions():
         _all_accepted(judge_receipts(receipts, certificate, version, chain=True))
-        _all_accepted(judge_cose_receipts([(receipt, key, claims) for receipt, claims in cose], version))
-    return {"json": len(receipts), "cose": len(cose), "mutants": _mutants(receipts, cose, certificate, random)}
+        _all_accepted(judge_cose_receipts([each.judged() for each in cose], version))
+    return {
+        "json": len(receipts),
+        "cose": len(cose),
+        "endorsed_by_steps": dict(sorted(Counter(len(each.endorsements) for each in cose).items())),
+        "mutants": _mutants(receipts, cose, certificate, random),
+    }
+
+
+@dataclass(frozen=True)
+class _Cose:
+    """A COSE receipt that was accepted, the key that signed it, and what led to that key."""
+
+    receipt: bytes
+    key_pem: str
+    claims: bytes
+    endorsements: tuple[bytes, ...]
+
+    def judged(self) -> tuple[bytes, str, bytes]:
+        return self.receipt, self.key_pem, self.claims
+
+
+def _cose(receipt: bytes, record: Written, endorsements: tuple[bytes, ...], certificate: str) -> _Cose:
+    claims = record.claims or bytes(32)
+    assert verify_cose_receipt(receipt, certificate, claims, endorsements=endorsements).txid == record.txid
+    key = signing_key_at(record.txid, endorsements, public_key_of(certificate))
+    return _Cose(receipt, public_pem(key), claims, endorsements)
 
 
 def _mutants(
-    receipts: Sequence[dict[str, Any]], cose: Sequence[tuple[bytes, bytes]], certificate: str, random: Random
+    receipts: Sequence[dict[str, Any]], cose: Sequence[_Cose], certificate: str, random: Random
 ) -> dict[str, int]:
     """Changed receipts that are refused; raises for one that is not. The originals were accepted before."""
     changed = [mutant.receipt for receipt in receipts for mutant in islice(mutants(receipt, random), 2)]
@@ -156,10 +206,18 @@ def _mutants(
             continue
         raise AssertionError("a mutant was accepted")
     _all_refused(judge_receipts(changed, certificate, available_versions()[0]))
-    bytes_changed = [flip(receipt, random)[0] for receipt, _ in cose for _ in range(10)]
-    for message in bytes_changed:
-        _refused_by_us(message, certificate, ())
-    return {"json": len(changed), "cose": len(bytes_changed)}
+    count = 0
+    for each in cose:
+        for _ in range(10):
+            _refused_by_us(flip(each.receipt, random)[0], certificate, each.endorsements)
+            count += 1
+        for index, endorsement in enumerate(each.endorsements):
+            wrong = list(each.endorsements)
+            wrong[index] = flip(endorsement, random)[0]
+            _refused_by_us(each.receipt, certificate, wrong)
+            _refused_by_us(each.receipt, certificate, each.endorsements[:index])
+            count += 2
+    return {"json": len(changed), "cose": count}
 
 
 def _tamper(service: Service, written: Sequence[Written], flips: int, random: Random) -> dict[str, int]:

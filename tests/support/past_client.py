@@ -1,5 +1,6 @@
 """A client that asks one node for the past, and waits while it is fetched."""
 
+from base64 import b64decode
 from typing import Any
 
 from dataplane.client.session import Response, Session
@@ -29,6 +30,15 @@ def cose_receipt(session: Session, txid: TxID) -> bytes:
     answer = fetched(session, f"/node/receipt/cose?transaction_id={txid}")
     assert (answer.status, answer.headers["content-type"]) == (200, "application/cose"), answer.body
     return answer.body
+
+
+def cose_endorsements(session: Session, txid: TxID) -> tuple[bytes, ...]:
+    """What the COSE receipt of a transaction is verified with; nothing where the present service signed it."""
+    answer = fetched(session, f"/node/receipt/cose_endorsements?transaction_id={txid}")
+    if answer.status == 404:
+        return ()
+    assert answer.status == 200, answer.body
+    return tuple(map(b64decode, answer.json()["endorsements"]))
 
 
 def historical(session: Session, written: Written) -> dict[str, Any]:

@@ -354,6 +354,9 @@ def test_endorsements_reach_scripts() -> None:
     entry = next(entry for entry in service.proven() if entry.txid == TxID(2, 4))
     endorsements = service.receipt(entry)["service_endorsements"]
     STATES[1000] = PastState(entry, lambda: endorsements, service.cose_endorsements(entry.txid))
+    answer = json.loads(ask("/receipt/cose_endorsements?transaction_id=2.1000").body)
+    assert tuple(map(b64decode, answer["endorsements"])) == service.cose_endorsements(entry.txid)
+    assert refusal(f"/receipt/cose_endorsements?transaction_id=2.{PLAIN}").code == "ResourceNotFound"
     receipt = value(historical("return { body: ccf.historicalState.receipt }", "2.1000"))
     assert verify_receipt(receipt, ledger.service_cert).txid == TxID(2, 4)
     assert b64decode(receipt["signature"])
