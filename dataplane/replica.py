@@ -233,6 +233,14 @@ class Replica:
         self._capture = None
         return capture if self.txid_at(capture.txid.seqno) == capture.txid else None
 
+    def resign(self) -> tuple[tuple[NodeId, Message], ...]:
+        """For an owner that cannot write any more: lead no longer; what to send, so that another node leads at once.
+
+        The last input: of what happens here nothing is on the disk from now on.
+        """
+        self.raft.resign()
+        return self.raft.take_output().send
+
     def take_duties(self) -> Duties:
         """Everything to do since the last call."""
         self._absorb(self.raft.take_output())

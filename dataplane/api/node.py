@@ -59,6 +59,8 @@ class Node(NodeView, Protocol):
     @property
     def stop_notice(self) -> bool: ...
     @property
+    def write_refusal(self) -> str | None: ...
+    @property
     def startup_seqno(self) -> int: ...
     @property
     def last_signed_seqno(self) -> int: ...
@@ -301,13 +303,17 @@ def _head_primary(context: Context, node: Node) -> Response:
 
 
 def _ready_app(context: Context, node: Node) -> Response:
-    ready = not node.stop_notice and node.state == "PartOfNetwork" and node.is_frontend_open("app")
+    ready = _takes_work(node) and node.state == "PartOfNetwork" and node.is_frontend_open("app")
     return Response(204 if ready else 503)
 
 
 def _ready_gov(context: Context, node: Node) -> Response:
     serving = node.state in ("PartOfNetwork", "PartOfPublicNetwork", "ReadingPrivateLedger")
-    return Response(204 if serving and not node.stop_notice and node.is_frontend_open("gov") else 503)
+    return Response(204 if serving and _takes_work(node) and node.is_frontend_open("gov") else 503)
+
+
+def _takes_work(node: Node) -> bool:
+    return not node.stop_notice and node.write_refusal is None
 
 
 def _quote_self(context: Context, node: Node) -> Response:

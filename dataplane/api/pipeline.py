@@ -44,6 +44,10 @@ class NotPrimary(Exception):
 class Core(NodeView, Protocol):
     """What the pipeline needs of the node besides what endpoints see."""
 
+    @property
+    def write_refusal(self) -> str | None:
+        """Why this node takes no writes at all, not even to forward them; None where it does."""
+
     def begin(self) -> Tx:
         """A transaction at the newest state."""
 
@@ -158,6 +162,8 @@ class Pipeline:
                 answer = routed
             elif not _accepts(session.interface, routed):
                 answer = Response(503)
+            elif routed.endpoint.mode is Mode.READ_WRITE and self.core.write_refusal is not None:
+                answer = error_response(RpcError(503, "NodeCannotHandleRequest", self.core.write_refusal))
             elif session.interface.redirections is not None:
                 answer = self._redirect_or_execute(session.interface.redirections, routed, session)
             elif self._must_forward(session, routed.endpoint):

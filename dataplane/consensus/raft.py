@@ -297,6 +297,12 @@ class Raft:
         for later in self._log.cached(seqno, self._log.last_seqno):
             self._configurations.append(later)
 
+    def resign(self) -> None:
+        """Lead no longer, and name a successor. For an owner that cannot write (any more)."""
+        if self._role is Leadership.LEADER:
+            self._nominate()
+            self._become_follower(self._view)
+
     def take_output(self) -> Output:
         """Everything to do since the last call; see `Output` for the order."""
         if self._role is Leadership.LEADER:
@@ -756,13 +762,22 @@ class Raft:
             self._hand_over()
 
     def _hand_over(self) -> None:
-        """Our removal is committed: tell the others, nominate the most advanced voter, and step down."""
+        """Our removal is committed: tell the others, and step down."""
         self._replicate()
-        voters = self._configurations.voters()
-        ranked = sorted((-peer.persisted_seqno, node_id) for node_id, peer in self._peers.items() if node_id in voters)
-        if ranked:
-            self._send.append((ranked[0][1], ProposeRequestVote(self._view)))
+        self._nominate()
         self._become_follower(self._view)
+
+    def _nominate(self) -> None:
+        """Ask the most advanced of the voters that are heard to campaign at once."""
+        voters = self._configurations.voters()
+        quiet_ms = self._settings.election_timeout_ms // 2
+        ranked = sorted(
+            (peer.silent_ms >= quiet_ms, -peer.persisted_seqno, node_id)
+            for node_id, peer in self._peers.items()
+            if node_id in voters
+        )
+        if ranked:
+            self._send.append((ranked[0][2], ProposeRequestVote(self._view)))
 
     # The log
 

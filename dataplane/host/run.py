@@ -85,15 +85,15 @@ async def _serve(config: Config) -> int:
         _log.critical("%s", error)
         return 1
     reason = await signals.stopping
-    await _close(running, signals.forced, config.output_files.pid_file)
-    return 0 if reason is None else 1
+    whole = await _close(running, signals.forced, config.output_files.pid_file)
+    return 0 if whole and reason is None else 1
 
 
-async def _close(running: RunningNode, forced: "asyncio.Future[None]", pid_file: str) -> None:
-    """Stop cleanly, at once when forced; and if a disk or thread does not let go even then, without it.
+async def _close(running: RunningNode, forced: "asyncio.Future[None]", pid_file: str) -> bool:
+    """Stop cleanly, at once when forced, and without the ledger if its disk does not let go even then.
 
     Launchers wait ten seconds. Leaving without the flush loses nothing that a client was told is committed, as that
-    was synced before.
+    was synced before. Whether the ledger is whole.
     """
     closing = asyncio.ensure_future(running.close())
     waiting: set[asyncio.Future[Any]] = {closing, forced}
@@ -102,13 +102,23 @@ async def _close(running: RunningNode, forced: "asyncio.Future[None]", pid_file:
         running.abort()
         await asyncio.wait({closing}, timeout=_FORCED_STOP_S)
     if closing.done():
-        closing.result()
-        return
+        return _closed_whole(running, closing)
     _log.critical("The ledger could not be closed in time; leaving without")
     flush()
     with contextlib.suppress(OSError):
         os.unlink(pid_file)
     os._exit(1)
+
+
+def _closed_whole(running: RunningNode, closing: "asyncio.Future[None]") -> bool:
+    error, refusal = closing.exception(), running.node.write_refusal
+    if isinstance(error, OSError):
+        _log.critical("The ledger could not be closed: %s", error)
+    elif error is not None:
+        raise error
+    elif refusal is not None:
+        _log.critical("%s", refusal)
+    return error is None and refusal is None
 
 
 def _flush_log_often(loop: asyncio.AbstractEventLoop) -> None:

@@ -26,7 +26,6 @@ class Counters:
     ledger_bytes: int = 0
     ledger_syncs: int = 0
     signatures: int = 0
-    snapshots: int = 0
 
 
 def families(
@@ -37,6 +36,8 @@ def families(
     traffic: Traffic,
     sessions: Mapping[str, Any],
     channels: Channels,
+    snapshots: int,
+    ledger_lost: bool,
 ) -> list[Family]:
     """Every metric of a node; `sessions` is the object of `/node/metrics`."""
     return [
@@ -46,6 +47,8 @@ def families(
         gauge("mccf_channels_kept", "Nodes that connections are held to.", len(channels.kept())),
         gauge("mccf_channels_up", "Nodes that can be sent to now.", len(channels.connected())),
         *_ledger(counters),
+        gauge("mccf_ledger_lost", "1 when the ledger cannot be written and the node takes no writes.", ledger_lost),
+        counter("mccf_snapshots_total", "Snapshots written by this node.", snapshots),
         *_traffic(traffic),
         *_process(),
     ]
@@ -98,7 +101,6 @@ def _ledger(counters: Counters) -> list[Family]:
         counter("mccf_ledger_bytes_total", "Bytes written to the ledger.", counters.ledger_bytes),
         counter("mccf_ledger_syncs_total", "Times the ledger was made durable.", counters.ledger_syncs),
         counter("mccf_signatures_total", "Signature transactions made by this node.", counters.signatures),
-        counter("mccf_snapshots_total", "Snapshots taken by this node.", counters.snapshots),
     ]
 
 

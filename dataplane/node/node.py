@@ -5,7 +5,7 @@ replica and ask for one pump at the end of the loop's turn; `_pump` then truncat
 acts on commits, so that many transactions of one turn travel together. Only fdatasync runs in a thread.
 
 Crash notes: frames are written before messages leave, acknowledgements name synced entries only. A failed write or sync
-leaves the disk unknown, so the node stops (decisions.md 14).
+leaves the disk unknown, so the node goes silent (`_on_lost_ledger`).
 """
 
 import asyncio
@@ -15,7 +15,6 @@ import resource
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,6 +45,7 @@ from dataplane.ledger.snapshot_files import SnapshotFiles
 from dataplane.node.beats import Beats
 from dataplane.node.channels import Channels
 from dataplane.node.commits import CommitWatch
+from dataplane.node.disk import LedgerDisk
 from dataplane.node.forwarding import (
     Forwarder,
     MalformedForward,
@@ -58,7 +58,7 @@ from dataplane.node.metrics import Counters, families
 from dataplane.node.service_ops import NodeServiceOps
 from dataplane.node.snapshots import Snapshots, opens_service
 from dataplane.node.turns import Turns
-from dataplane.replica import Duties, Replica
+from dataplane.replica import Replica
 from dataplane.txid import NodeId, TxID, TxStatus
 
 CONSENSUS, FORWARDED_REQUEST, FORWARDED_ANSWER = 1, 2, 3
@@ -99,7 +99,6 @@ class Node:
         self._ops = ops
         self.stop = stop
         self._loop = asyncio.get_running_loop()
-        self._disk = ThreadPoolExecutor(1, thread_name_prefix="ledger-sync")
         self._forwarder = Forwarder(self._loop)
         self.turns = Turns(self._loop)
         self._state = NodeState.UNINITIALIZED
@@ -109,10 +108,8 @@ class Node:
         self._app_open = False
         self.counters = Counters()
         self._pump_due = False
-        self._syncing = False
-        self._sync_again = False
         self._sealed_version = 0
-        self._sync_cap: int | None = None  # what a truncation during a sync leaves of its result
+        self.write_refusal: str | None = None
         self._since_signature_ms = 0.0
         self._last_tick = time.monotonic()
         self._since_published_ms = 0.0
@@ -139,7 +136,7 @@ class Node:
     ) -> None:
         """Give the node its parts and start its clock."""
         self.replica = replica
-        self._ledger = ledger
+        self._disk = LedgerDisk(ledger, self.counters, self._on_persisted, self._on_lost_ledger, self._sealing)
         self._channels = channels
         self._pipeline = pipeline
         self._beats = beats
@@ -165,8 +162,7 @@ class Node:
 
     async def close(self) -> None:
         """Stop: flush the ledger and wait for a running sync."""
-        await self._loop.run_in_executor(self._disk, self._ledger.close)
-        self._disk.shutdown()
+        await self._disk.close()
 
     # What endpoints may ask (NodeView, api.node.Node)
 
@@ -224,7 +220,8 @@ class Node:
         return on_their_way or newest > self.replica.raft.commit_seqno + 1
 
     def consensus_details(self) -> Mapping[str, object]:
-        return self.replica.raft.details()
+        details = self.replica.raft.details()
+        return details if self.write_refusal is None else {**details, "ticking": False}
 
     def metric_families(self) -> list[Family]:
         return families(
@@ -235,6 +232,8 @@ class Node:
             self._pipeline.traffic,
             self.session_metrics(),
             self._channels,
+            self.snapshots.written,
+            self.write_refusal is not None,
         )
 
     def memory(self) -> Mapping[str, int]:
@@ -257,7 +256,7 @@ class Node:
     # What the pipeline asks (Core)
 
     def begin(self) -> Tx:
-        return self.replica.begin()
+        return self.replica.begin() if self.write_refusal is None else self.begin_at_committed()
 
     def begin_at_committed(self) -> Tx:
         return self.replica.store.begin_at_committed()
@@ -317,6 +316,8 @@ class Node:
         """A message of another node, whose identity the channel has established."""
         try:
             if kind == CONSENSUS:
+                if self.write_refusal is not None:
+                    return
                 message = decode_message(payload)
                 self._carry_out(lambda: self.replica.receive(sender, message))
             elif kind == FORWARDED_REQUEST:
@@ -345,6 +346,8 @@ class Node:
         """Run a step of the core. A broken invariant stops the node: nobody knows what it would do next."""
         try:
             step()
+        except LedgerFailed as error:  # in a read of the core: a ledger that cannot be read cannot be trusted with more
+            self._disk.fail(error)
         except Exception as error:
             _log.critical("an invariant of this node is broken", exc_info=error)
             self.stop(f"an invariant of this node is broken: {error!r}")
@@ -354,7 +357,7 @@ class Node:
         now = time.monotonic()
         elapsed_ms = (now - self._last_tick) * 1000
         self._loop.call_later(self._config.tick_interval_ms / 1000, self._carry_out, self._tick)
-        if elapsed_ms < 1:
+        if elapsed_ms < 1 or self.write_refusal is not None:
             return
         self._last_tick = now
         if elapsed_ms > self._config.message_timeout_ms:
@@ -391,16 +394,13 @@ class Node:
 
     def _pump(self) -> None:
         self._pump_due = False
+        if self.write_refusal is not None:
+            return
         if self._signature_wanted():
             self._sign()
         duties = self.replica.take_duties()
-        try:
-            self._write(duties)
-        except LedgerFailed as error:
-            self.stop(f"the ledger cannot be written: {error}")
+        if not self._disk.write(duties):
             return
-        if duties.sync:
-            self._start_sync()
         encoded: dict[int, bytes] = {}
         for peer, message in duties.send:
             payload = encoded.get(id(message)) or encode_message(message)
@@ -408,39 +408,18 @@ class Node:
             self._channels.send(peer, CONSENSUS, payload)
         if duties.refused is not None:
             _log.warning("refused an entry of the primary, %s", duties.refused)
-        if duties.commit is not None:
-            self._ledger.commit(duties.commit)
+        if duties.commit is not None and self._disk.commit(duties.commit):
             self._on_commit()
             self.snapshots.on_commit()
         for change in duties.became:
             self._on_change(change)
 
-    def _write(self, duties: Duties) -> None:
-        if duties.truncate_after is not None:
-            self._ledger.truncate(duties.truncate_after)
-            if self._syncing:
-                cap = self._sync_cap  # 0 is a cap too: a joiner may lose its whole log
-                self._sync_cap = duties.truncate_after if cap is None else min(cap, duties.truncate_after)
-        for frame in duties.write:
-            self._ledger.append(frame.data, frame.seqno)
-            self.counters.ledger_bytes += len(frame.data)
-        self.counters.ledger_entries += len(duties.write)
-
-    def _start_sync(self) -> None:
-        if self._syncing:
-            self._sync_again = True
-            return
-        self._syncing = True
-        self.counters.ledger_syncs += 1
-        self._sync_cap = None
-        newest = self.replica.secrets.newest
-        self._loop.run_in_executor(self._disk, self._sync_to_disk, newest).add_done_callback(self._synced)
-
-    def _sync_to_disk(self, secret: tuple[int, bytes] | None) -> int:
-        """In the disk's thread. What entries are encrypted with is sealed before any of them counts as persisted."""
-        if secret is not None and self._config.output_files.sealed_ledger_secret_location is not None:
-            self._seal(Path(self._config.output_files.sealed_ledger_secret_location), *secret)
-        return self._ledger.sync()
+    def _sealing(self) -> Callable[[], None]:
+        """For the disk's thread: what entries are encrypted with is sealed before any of them counts as persisted."""
+        location, newest = self._config.output_files.sealed_ledger_secret_location, self.replica.secrets.newest
+        if location is None or newest is None:
+            return lambda: None
+        return lambda: self._seal(Path(location), *newest)
 
     def _seal(self, directory: Path, version: int, key: bytes) -> None:
         if version == self._sealed_version:
@@ -451,20 +430,21 @@ class Node:
         except SealingFailed as error:  # tried again with the next sync
             _log.warning("%s", error)
 
-    def _synced(self, done: "asyncio.Future[int]") -> None:
-        self._syncing = False
-        if done.cancelled():
-            return
-        error = done.exception()
-        if error is not None:
-            self.stop(f"the ledger cannot be synced: {error}")
-            return
-        seqno = done.result()
-        self.replica.persisted(seqno if self._sync_cap is None else min(seqno, self._sync_cap))
-        if self._sync_again:
-            self._sync_again = False
-            self._start_sync()
+    def _on_persisted(self, seqno: int) -> None:
+        self.replica.persisted(seqno)
         self.wake()
+
+    def _on_lost_ledger(self, error: LedgerFailed) -> None:
+        """Nothing can be written any more, so this node leads and follows no longer (DECISIONS.md, "A full disk").
+
+        It names a successor where it led, goes silent, and serves reads of what is committed. What it took after the
+        last signature is told to nobody.
+        """
+        self.write_refusal = f"The ledger of this node cannot be written: {error}"
+        _log.warning("%s. It takes no writes any more and leaves its place to other nodes", self.write_refusal)
+        self._beats.publish({})
+        for peer, message in self.replica.resign():
+            self._channels.send(peer, CONSENSUS, encode_message(message))
 
     def _on_commit(self) -> None:
         """Act on what is now committed: certificates, an open service, membership, completed retirements."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 from typing import TypeVar
 
 from dataplane.kv.tables import SERVICE_INFO, SNAPSHOT_EVIDENCE, UNIT_KEY, dump_json, get_json, load_json
@@ -69,6 +70,7 @@ class Snapshots:
         self._requested = False
         self._encoding = False
         self._pending: list[_Pending] = []
+        self.written = 0
 
     def began_at(self, seqno: int) -> None:
         """This node began with a snapshot at `seqno`."""
@@ -132,7 +134,11 @@ class Snapshots:
     def _write(self, pending: _Pending) -> None:
         name = SnapshotName(pending.seqno, pending.evidence.seqno)
         parts = (pending.frame, self._receipt(pending.evidence.seqno))
-        self._in_thread(lambda: self.files.write(name, parts), lambda path: _log.info("Wrote the snapshot %s", path))
+        self._in_thread(lambda: self.files.write(name, parts), self._wrote)
+
+    def _wrote(self, path: Path) -> None:
+        self.written += 1
+        _log.info("Wrote the snapshot %s", path)
 
     def _receipt(self, seqno: int) -> bytes:
         """JSON, which both releases of the public package read (ledger-format.md 5.4)."""

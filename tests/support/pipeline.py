@@ -31,6 +31,7 @@ class FakeCore:
     primary_id: NodeId | None = "n0"
     current_view: int = 2
     overloaded: bool = False
+    write_refusal: str | None = None
     closed: tuple[str, ...] = ()
     forwarded: list[tuple[ForwardedRequest, Reply]] = field(default_factory=list)
     store: Store = field(default_factory=Store)

@@ -140,3 +140,22 @@ def test_a_successor_finishes_what_its_predecessor_left() -> None:
     subject.receive("b", RequestVoteResponse(3, True))
     assert subject.role() is Leadership.LEADER
     assert subject.raft.unmarked_retirements() == ("c",)
+
+
+def test_a_leader_that_resigns_names_the_most_advanced_voter_that_is_heard() -> None:
+    subject = leader("b", "c")
+    subject.receive("b", AppendEntriesAck(2, 2, 2))
+    subject.raft.resign()
+    assert subject.raft.take_output().send == (("b", ProposeRequestVote(2)),)
+    assert (subject.role(), subject.raft.leader_id) == (Leadership.FOLLOWER, None)
+    subject.raft.resign()
+    assert subject.raft.take_output().send == (), "who does not lead names nobody"
+
+
+def test_a_voter_that_has_gone_quiet_is_not_named() -> None:
+    subject = leader("b", "c")
+    subject.receive("b", AppendEntriesAck(2, 2, 2))
+    subject.tick(600)
+    subject.receive("c", AppendEntriesAck(2, 1, 1))
+    subject.raft.resign()
+    assert subject.raft.take_output().send[-1] == ("c", ProposeRequestVote(2))
