@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test check bench lock clean upstream shown-ledgers shown-receipts shown-history shown-governance \
 	shown-failover shown-canaries shown-sdk shown-simulation shown-quickstart \
-	shown-bad-input shown-healing shown-corruption shown-fuzz
+	shown-bad-input shown-healing shown-corruption shown-fuzz shown-stalls
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -82,6 +82,9 @@ shown-corruption: $(VENV)/dev ## 1,000 wrong bytes in a ledger of 5,000 transact
 
 shown-fuzz: $(VENV)/dev ## a million mutants against every parser (COUNT=..., SEED=...)
 	$(BIN)/python -m tests.shown.fuzz $(COUNT) $(SEED)
+
+shown-stalls: $(VENV)/dev ## the longest silence between nodes under scripts, signatures, slow disks, snapshots, governance
+	$(BIN)/python -m tests.shown.stalls
 
 lock: $(VENV)/dev ## pin the dependencies again
 	$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

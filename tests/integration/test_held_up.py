@@ -8,29 +8,23 @@ import pytest
 
 from controlplane.settings import Settings
 from tests.support.held_up import BUSY, deaf_steps, held_up, place, settled
-from tests.support.nodes import ROOT, NodeProcess, Service, wait_until
+from tests.support.nodes import NodeProcess, Service, wait_until
 
 pytestmark = [pytest.mark.ci, pytest.mark.xdist_group("nodes")]
 
 _SETTINGS = Settings(data_dir=Path())
-_PROGRAM_WITHOUT_BEATS = (str(ROOT / "tests" / "support" / "programs" / "without_beats.py"),)
 _SECONDS = 5.0  # the time limit of scripts
-
-
-def _start(directory: Path, **options: object) -> Service:
-    return Service.start(
-        3,
-        directory,
-        open_with=BUSY,
-        election_timeout_ms=_SETTINGS.node_election_timeout_ms,
-        signature_delay_ms=_SETTINGS.node_signature_delay_ms,
-        **options,  # type: ignore[arg-type]
-    )
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with _start(tmp_path_factory.mktemp("held_up")) as running:
+    with Service.start(
+        3,
+        tmp_path_factory.mktemp("held_up"),
+        open_with=BUSY,
+        election_timeout_ms=_SETTINGS.node_election_timeout_ms,
+        signature_delay_ms=_SETTINGS.node_signature_delay_ms,
+    ) as running:
         yield running
 
 
@@ -109,11 +103,3 @@ def test_an_endless_ballot(service: Service) -> None:
     member.vote(proposal["proposalId"], "export function vote() { while (true) {} }")
     assert time.monotonic() - begin > _SECONDS - 0.1
     assert settled(service) == before
-
-
-def test_without_beats_the_others_elect_another(tmp_path: Path) -> None:
-    with _start(tmp_path / "control", program=_PROGRAM_WITHOUT_BEATS) as service:
-        before = settled(service)
-        with held_up(service, [service.primary()], lambda session: session.request("POST", "/app/forever")):
-            pass
-        assert settled(service).view > before.view

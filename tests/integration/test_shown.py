@@ -5,7 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.shown import canaries, corruption, failover, fuzz, governance, healing, history, ledgers, receipts, sdk
+from tests.shown import (
+    canaries,
+    corruption,
+    failover,
+    fuzz,
+    governance,
+    healing,
+    history,
+    ledgers,
+    receipts,
+    sdk,
+    stalls,
+)
 from tests.support.ccf_package import VERSIONS
 
 pytestmark = [pytest.mark.ci, pytest.mark.xdist_group("nodes")]
@@ -55,3 +67,8 @@ def test_wrong_bytes_in_a_ledger_are_found_and_located(tmp_path: Path) -> None:
 
 def test_mutants_against_every_parser() -> None:
     assert fuzz.run(100_000, int(time.time()))["findings"] == 0
+
+
+def test_nothing_holds_up_heartbeats(tmp_path: Path) -> None:
+    result = stalls.run(2000, tmp_path, load_s=1, busy=["primary"])
+    assert result["elections"] == 0

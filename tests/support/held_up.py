@@ -1,10 +1,12 @@
 """Holding up a node's event loop by a request, and watching what the service makes of it."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from dataplane.client.session import Response, Session
 from dataplane.js.host import Access
@@ -31,6 +33,26 @@ class Held:
     seconds: float = 0.0
     answers: list[Response] = field(default_factory=list)
     error: BaseException | None = None
+
+
+def watched(mode: str) -> tuple[str, str]:
+    """The program of a node that notes whom it hears; the modes are there."""
+    return str(ROOT / "tests" / "support" / "programs" / "watched.py"), mode
+
+
+def longest_gap_s(node: NodeProcess, peers: Sequence[str], begin_s: float, end_s: float) -> float:
+    """The longest time between two contacts of a watched node, ended by now, with each of `peers` (node ids).
+
+    Between two moments of the monotonic clock; what was silent already at the first counts from its last contact.
+    """
+    heard = [(when_s, peer) for when_s, peer in json.loads((node.directory / "contacts").read_text())]
+    longest_s = 0.0
+    for peer in peers:
+        times_s = [when_s for when_s, sender in heard if sender == peer]
+        before = max((when_s for when_s in times_s if when_s <= begin_s), default=begin_s)
+        inside = [when_s for when_s in times_s if begin_s < when_s < end_s]
+        longest_s = max(longest_s, *(later - earlier for earlier, later in pairwise([before, *inside, end_s])))
+    return longest_s
 
 
 def place(service: Service, node: NodeProcess) -> Place:
