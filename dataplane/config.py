@@ -135,6 +135,7 @@ class JoinCommand:
     fetch_snapshot_max_attempts: int = 3
     fetch_snapshot_retry_interval_ms: int = 1000
     fetch_snapshot_max_size: int = 10 << 30  # bytes
+    fetch_ledger: bool = False  # ours: after a snapshot, fetch the chunks from before it as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -475,6 +476,7 @@ def _join(section: _Section) -> JoinCommand:
         fetch_recent_snapshot=section.flag("fetch_recent_snapshot", True),
         fetch_snapshot_max_attempts=section.number("fetch_snapshot_max_attempts", 3, 1),
         fetch_snapshot_retry_interval_ms=section.time_ms("fetch_snapshot_retry_interval", "1000ms", 0),
+        fetch_ledger=section.flag("fetch_ledger", False),
         fetch_snapshot_max_size=section.size("fetch_snapshot_max_size", "10GB", 1, (1 << 63) - 1),
     )
     section.done()

@@ -238,6 +238,13 @@ class LedgerFiles:
             found = self._committed_with(seqno)
             return None if found is None else found[1]
 
+    def newest_gap(self, seqno: int) -> int:
+        """The newest entry up to `seqno` that no committed file holds, 0 where none is missing."""
+        with self._guard:
+            while seqno and (found := self._committed_with(seqno)) is not None:
+                seqno = found[0].first - 1
+            return seqno
+
     def committed_chunk(self, name: ChunkName) -> Path | None:
         """The committed file of this name."""
         with self._guard:
@@ -341,8 +348,8 @@ class LedgerFiles:
 
     def _committed_with(self, seqno: int) -> tuple[ChunkName, Path] | None:
         found = self._listed_with(seqno)
-        if found is None and self._read_only:  # which may have been filled, or mounted, since
-            for name, path in _committed_chunks(self._read_only).items():
+        if found is None:  # directories may have been filled, or mounted, since
+            for name, path in _committed_chunks([*self._read_only, self._directory]).items():
                 self._paths.setdefault(name, path)
             self._names = sorted(self._paths)
             found = self._listed_with(seqno)

@@ -42,6 +42,7 @@ from dataplane.kv.tables import (
 from dataplane.kv.tx import Tx
 from dataplane.ledger.files import LedgerFailed, LedgerFiles
 from dataplane.ledger.snapshot_files import SnapshotFiles
+from dataplane.node.backfill import Backfill
 from dataplane.node.beats import Beats
 from dataplane.node.channels import Channels
 from dataplane.node.commits import CommitWatch
@@ -104,6 +105,7 @@ class Node:
         self._state = NodeState.UNINITIALIZED
         self.stop_notice = False
         self.startup_seqno = 0
+        self.backfill: Backfill | None = None
         self._gov_open = False
         self._app_open = False
         self.counters = Counters()

@@ -6,6 +6,7 @@ one, by which the service recognises it.
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from dataplane.node.identity import NodeIdentity
 _ANSWER_TIMEOUT_S = 10.0
 _READ_BYTES = 1 << 18
 _MAX_HEAD_BYTES = 1 << 16
+_MAX_REDIRECTS = 20
+_LOCATION = re.compile(r"(?:https://(?P<host>[^/]+):(?P<port>[0-9]{1,5}))?(?P<path>/[!-~]*)", re.ASCII)
 
 
 class PeerFailed(Exception):
@@ -65,6 +68,22 @@ class Peers:
                         await writer.wait_closed()
         except (OSError, TimeoutError, TlsError) as error:
             raise PeerFailed(f"cannot reach {target} to join: {error!r}") from error
+
+    async def get(
+        self, target: Address, path: str, headers: Mapping[str, str] | None = None, max_bytes: int = 64 << 20
+    ) -> tuple[Address, str, Answer]:
+        """GET, wherever nodes redirect it: who answered in the end, which path, and what. Raises `PeerFailed`."""
+        for _ in range(_MAX_REDIRECTS):
+            answer = await self.ask(target, "GET", path, headers=headers, max_bytes=max_bytes)
+            if answer.status != 308:
+                return target, path, answer
+            match = _LOCATION.fullmatch(answer.headers.get("location", ""))
+            if match is None:
+                raise PeerFailed(f"{target}{path} redirects to nowhere")
+            path = match["path"]
+            if match["host"]:
+                target = Address(match["host"], int(match["port"]))
+        raise PeerFailed(f"{target}{path} is redirected more than {_MAX_REDIRECTS} times")
 
     async def _exchange(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes, max_bytes: int

@@ -31,6 +31,8 @@ from dataplane.txid import TxID
 
 _WORK_S, _REST_S = 0.001, 0.0005  # of the thread: the event loop waits for the interpreter no longer than this
 
+_LEAST_DISTANCE = 3  # evidence and the signature after it must not call for the next one by themselves
+
 Result = TypeVar("Result")
 _log = logging.getLogger("snapshots")
 
@@ -63,7 +65,7 @@ class Snapshots:
         self.files = files
         self._replica = replica
         self._ledger = ledger
-        self._tx_count = tx_count
+        self._tx_count = max(tx_count, _LEAST_DISTANCE)
         self._submit = submit
         self._loop = loop
         self._last_seqno = 0  # of the last one this node scheduled, or began with

@@ -70,6 +70,7 @@ from dataplane.ledger.secrets import LedgerSecrets
 from dataplane.ledger.signatures import build_signature
 from dataplane.ledger.snapshot import decode_snapshot
 from dataplane.ledger.snapshot_files import SnapshotFiles
+from dataplane.node.backfill import Backfill, addresses
 from dataplane.node.beats import Beats
 from dataplane.node.channels import ChannelLimits, Channels
 from dataplane.node.history import History
@@ -131,6 +132,8 @@ class RunningNode:
         await self.server.close()
         self.history.close()
         await self.channels.close()
+        if self.node.backfill is not None:
+            await self.node.backfill.close()
         await self.node.close()
 
     def abort(self) -> None:
@@ -504,6 +507,14 @@ class _Starter:
             self._node.advance(NodeState.PART_OF_NETWORK)
         else:
             self._join_recovery(admission.first_recovered_seqno, proven)
+        if snapshot is not None and command.fetch_ledger:
+            self._node.backfill = Backfill(
+                self._ledger,
+                Path(self._config.ledger_directory),
+                peers,
+                lambda: addresses(self._replica.begin(), self._identity.id, command.target_rpc_address),
+            )
+            self._node.backfill.start(self._node.startup_seqno)
 
     def _join_recovery(self, first_seqno: int, snapshot: VerifiedSnapshot | None) -> None:
         """The service is not open yet: this node takes part in its recovery."""

@@ -22,9 +22,7 @@ from dataplane.receipt import InvalidReceipt, NotEndorsed
 from dataplane.replica_state import State, state_from
 from dataplane.snapshot_proof import VerifiedSnapshot, verify_snapshot
 
-_MAX_REDIRECTS = 20
 _PIECE_BYTES = 4 << 20
-_LOCATION = re.compile(r"(?:https://(?P<host>[^/]+):(?P<port>[0-9]+))?(?P<path>/[!-~]*)", re.ASCII)
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]+)-[0-9]+/([0-9]+)", re.ASCII)
 
 _log = logging.getLogger("snapshots")
@@ -178,12 +176,9 @@ async def _fetch(command: JoinCommand, peers: Peers, since: int) -> _Offered | N
 
 
 async def _fetch_once(command: JoinCommand, peers: Peers, since: int) -> _Offered | None:
-    target, path = command.target_rpc_address, f"/node/snapshot?since={since}"
-    for _ in range(_MAX_REDIRECTS):
-        answer = await _ask(peers, target, path, 0)
-        if answer.status != 308:
-            break
-        target, path = _followed(answer, target)
+    target, path, answer = await peers.get(
+        command.target_rpc_address, f"/node/snapshot?since={since}", _range(0), _PIECE_BYTES + 1
+    )
     if answer.status == 404:
         _log.info("Peer has no suitable snapshot")
         return None
@@ -205,7 +200,7 @@ async def _rest(peers: Peers, target: Address, path: str, first: Answer, max_byt
     if total > max_bytes:
         raise PeerFailed(f"the snapshot has {total} bytes, more than fetch_snapshot_max_size allows ({max_bytes})")
     while len(data) < total:
-        answer = await _ask(peers, target, path, len(data))
+        answer = await peers.ask(target, "GET", path, headers=_range(len(data)), max_bytes=_PIECE_BYTES + 1)
         if _total(answer, len(data)) != total or not answer.body:
             raise PeerFailed(f"{target}{path} changed or ended after {len(data)} of {total} bytes")
         data += answer.body
@@ -214,9 +209,8 @@ async def _rest(peers: Peers, target: Address, path: str, first: Answer, max_byt
     return bytes(data)
 
 
-async def _ask(peers: Peers, target: Address, path: str, start: int) -> Answer:
-    wanted = {"range": f"bytes={start}-{start + _PIECE_BYTES}"}
-    return await peers.ask(target, "GET", path, headers=wanted, max_bytes=_PIECE_BYTES + 1)
+def _range(start: int) -> dict[str, str]:
+    return {"range": f"bytes={start}-{start + _PIECE_BYTES}"}
 
 
 def _total(answer: Answer, start: int) -> int:
@@ -224,13 +218,6 @@ def _total(answer: Answer, start: int) -> int:
     if answer.status != 206 or match is None or int(match[1]) != start:
         raise PeerFailed(f"status {answer.status} is no answer to a range from byte {start}")
     return int(match[2])
-
-
-def _followed(answer: Answer, target: Address) -> tuple[Address, str]:
-    match = _LOCATION.fullmatch(answer.headers.get("location", ""))
-    if match is None:
-        raise PeerFailed("redirected to nowhere")
-    return (Address(match["host"], int(match["port"])) if match["host"] else target), match["path"]
 
 
 async def _keep(files: SnapshotFiles, offered: _Offered) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dataplane.client.verify import verify_ledger
 from dataplane.ledger.chunk import parse_name
 from dataplane.ledger.snapshot_files import parse_snapshot_name
 from dataplane.snapshot_proof import verify_snapshot
@@ -102,6 +103,20 @@ def test_chunks_and_snapshots_are_accepted_by_the_public_package(service: Servic
         assert verdict.accepted, verdict.output
         for path in snapshots_of(joiner):
             assert read_snapshot(path, version), path
+
+
+def test_the_ledger_before_a_snapshot_is_fetched_where_that_is_asked_for(service: Service) -> None:
+    """The primary began late itself; an operator puts the old files beside its own, and others get them there."""
+    node = service.join(snapshot=True, fetch_ledger=True)
+    assert startup_seqno(service, node) > 0
+    names = {path.name for path in service.primary().ledger.glob("*.committed")}
+    wait_until("what the primary has", lambda: names <= {path.name for path in node.ledger.iterdir()})
+    assert "cannot be fetched now" in node.log()
+    whole = {path.name: path.read_bytes() for path in service.nodes[0].ledger.glob("*.committed")}
+    for name, content in whole.items():
+        (service.primary().ledger / name).write_bytes(content)
+    wait_until("the whole ledger", lambda: "The ledger is complete" in node.log(), 20)
+    verify_ledger(node.ledger)
 
 
 def test_a_node_without_a_snapshot_is_too_old_for_one_that_began_with_one(service: Service) -> None:

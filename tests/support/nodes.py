@@ -164,18 +164,21 @@ class Service:
         *,
         wait: bool = True,
         snapshot: bool = False,
+        fetch_ledger: bool = False,
         target: NodeProcess | None = None,
         settings: Mapping[str, Any] | None = None,
     ) -> NodeProcess:
         """Start one more node, which joins through the first one alive; members trust it once the service is open.
 
-        It replays the ledger from its first transaction unless `snapshot`. `settings` replaces sections of its
+        It replays the ledger from its first transaction unless `snapshot`, and then fetches the rest of it only if
+        `fetch_ledger`. `settings` replaces sections of its
         configuration.
         """
         join = {
             "target_rpc_address": (target or self.alive()[0]).address,
             "retry_timeout": "100ms",
             "fetch_recent_snapshot": snapshot,
+            "fetch_ledger": fetch_ledger,
         }
         node = self._launch({"type": "Join", "join": join}, settings or {})
         if wait:

@@ -46,6 +46,8 @@ class Service:
     change: Callable[[Answer], Answer] = lambda answer: answer
     previous_identity: Answer = Answer(404, {}, b"")  # noqa: RUF009 - a value
 
+    get = Peers.get
+
     async def ask(
         self,
         target: Address,
