@@ -30,8 +30,6 @@ from dataplane.governance.service import ServiceStatus, service_info
 from dataplane.kv.tables import (
     NODES_VIRTUAL_HOST_DATA,
     NODES_VIRTUAL_MEASUREMENTS,
-    SERVICE_PREVIOUS_SERVICE_IDENTITY,
-    get_json,
     load_json,
 )
 from dataplane.kv.tx import Tx
@@ -144,7 +142,6 @@ def _trusted(tx: Tx, node: JoinTarget, node_id: NodeId) -> Response:
         "last_recovered_signed_idx": 0 if recovered_seqno is None else recovered_seqno - 1,
         "service_status": service_info(tx)["status"],
         "endorsed_certificate": endorsed_certificate(tx, node_id),
-        "previous_service_identity": get_json(tx, SERVICE_PREVIOUS_SERVICE_IDENTITY),
         **node.admission(),
     }
     return json_response({"node_status": NodeStatus.TRUSTED, "node_id": node_id, "network_info": network})

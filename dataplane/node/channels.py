@@ -372,6 +372,8 @@ class _Outgoing(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         assert self._transport is not None
+        if self._transport.is_closing():
+            return  # it was cut off, and says so in a later turn of the loop
         try:
             self._transport.write(self._tls.write(data))
         except TlsError as error:

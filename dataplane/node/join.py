@@ -37,7 +37,6 @@ class Admission:
     cose_issuer: str
     cose_subject: str
     first_recovered_seqno: int | None  # where a recovered service began whose private state is still missing
-    previous_service_identity: str | None  # an extension of ours: the certificate of the service before a recovery
     addresses: Mapping[NodeId, str]  # an extension of ours: where the nodes of the service can be reached
 
 
@@ -91,6 +90,5 @@ def _admission(network: Mapping[str, Any]) -> Admission:
         cose_issuer=cose.get("issuer", ""),
         cose_subject=cose.get("subject", ""),
         first_recovered_seqno=network["last_recovered_signed_idx"] + 1 if network.get("public_only") else None,
-        previous_service_identity=network.get("previous_service_identity"),
         addresses=dict(network.get("node_to_node_addresses") or {}),
     )

@@ -90,11 +90,9 @@ from dataplane.node.prover import Prover
 from dataplane.node.recovery import Recovery, older_history, read_public_ledger
 from dataplane.node.service_ops import NodeServiceOps
 from dataplane.node.startup_snapshot import (
-    PreviousSnapshot,
     SnapshotUnusable,
     choose_snapshot,
     local_snapshot,
-    prove,
     state_of,
 )
 from dataplane.receipt import NotEndorsed
@@ -498,15 +496,14 @@ class _Starter:
         certificate = _read(self._config.service_certificate_file)
         peers = Peers(self._identity, certificate, self._config.client_connection_timeout_ms)
         snapshot = await choose_snapshot(command, peers, self._node.snapshots.files)
-        self._node.startup_seqno = _seqno_of(snapshot)
+        self._node.startup_seqno = 0 if snapshot is None else snapshot.snapshot.seqno
         admission = await join_service(command, peers, self._join_request())
-        proven = prove(snapshot, admission.previous_service_identity)
-        await self._begin_after(proven, admission)
+        await self._begin_after(snapshot, admission)
         self._take_admission(admission)
         if admission.first_recovered_seqno is None:
             self._node.advance(NodeState.PART_OF_NETWORK)
         else:
-            self._join_recovery(admission.first_recovered_seqno, proven)
+            self._join_recovery(admission.first_recovered_seqno, snapshot)
         if snapshot is not None and command.fetch_ledger:
             self._node.backfill = Backfill(
                 self._ledger,
@@ -661,12 +658,6 @@ class _Starter:
         self._node.turns.run(
             pipeline.dispatch, state, request.method, request.url, request.headers, request.body, answer
         )
-
-
-def _seqno_of(snapshot: VerifiedSnapshot | PreviousSnapshot | None) -> int:
-    if snapshot is None:
-        return 0
-    return snapshot.seqno if isinstance(snapshot, PreviousSnapshot) else snapshot.snapshot.seqno
 
 
 def _rules(interface: Interface) -> InterfaceRules:

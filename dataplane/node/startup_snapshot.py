@@ -32,58 +32,17 @@ class SnapshotUnusable(Exception):
     """A snapshot is damaged, or nobody vouches for it. The cause tells which: `NotEndorsed` for another service."""
 
 
-class PreviousSnapshot(NamedTuple):
-    """A snapshot that holds, but of the service before a recovery: that one's identity is to be learnt by joining."""
-
-    data: bytes
-    seqno: int
-
-
-class NotEndorsedYet(SnapshotUnusable):
-    """Another service than the one that is joined vouches for the snapshot."""
-
-    def __init__(self, reason: str, snapshot: PreviousSnapshot) -> None:
-        super().__init__(reason)
-        self.snapshot = snapshot
-
-
 class _Offered(NamedTuple):
     name: SnapshotName
     data: bytes
     verified: VerifiedSnapshot
 
 
-async def choose_snapshot(
-    command: JoinCommand, peers: Peers, files: SnapshotFiles
-) -> VerifiedSnapshot | PreviousSnapshot | None:
+async def choose_snapshot(command: JoinCommand, peers: Peers, files: SnapshotFiles) -> VerifiedSnapshot | None:
     """The snapshot to join with; None where there is none, so that the whole ledger is replayed.
 
     Raises `SnapshotUnusable`, `OSError` where a file cannot be read.
     """
-    try:
-        return await _choose(command, peers, files)
-    except NotEndorsedYet as unproven:
-        return unproven.snapshot
-
-
-def prove(
-    snapshot: VerifiedSnapshot | PreviousSnapshot | None, previous_identity: str | None
-) -> VerifiedSnapshot | None:
-    """The snapshot, for which the service vouches or, as the service that is joined says, the one before it.
-
-    Raises `SnapshotUnusable`.
-    """
-    if not isinstance(snapshot, PreviousSnapshot):
-        return snapshot
-    if previous_identity is None:
-        raise SnapshotUnusable(f"the service does not vouch for the snapshot at {snapshot.seqno}")
-    try:
-        return verify_snapshot(snapshot.data, previous_identity)
-    except InvalidReceipt as error:
-        raise SnapshotUnusable(f"neither service vouches for the snapshot at {snapshot.seqno}: {error}") from error
-
-
-async def _choose(command: JoinCommand, peers: Peers, files: SnapshotFiles) -> VerifiedSnapshot | None:
     newest = files.newest()
     if command.fetch_recent_snapshot:
         offered = await _fetch(command, peers, 0 if newest is None else newest.seqno)
@@ -148,9 +107,6 @@ async def _previous_identity(command: JoinCommand, peers: Peers) -> str | None:
 def _checked(name: SnapshotName, data: bytes, service_cert_pem: str) -> VerifiedSnapshot:
     try:
         verified = verify_snapshot(data, service_cert_pem)
-    except NotEndorsed as error:
-        unproven = PreviousSnapshot(data, name.seqno)
-        raise NotEndorsedYet(f"snapshot {name} cannot be used: {error}", unproven) from error
     except (MalformedSnapshot, InvalidReceipt) as error:
         raise SnapshotUnusable(f"snapshot {name} cannot be used: {error}") from error
     if (verified.snapshot.seqno, verified.evidence.seqno) != name:
@@ -167,8 +123,6 @@ async def _fetch(command: JoinCommand, peers: Peers, since: int) -> _Offered | N
         _log.info("Fetching snapshot from %s (attempt %s/%s)", command.target_rpc_address, attempt, attempts)
         try:
             return await _fetch_once(command, peers, since)
-        except NotEndorsedYet:
-            raise
         except (PeerFailed, SnapshotUnusable) as error:
             _log.warning("Error during snapshot fetch: %s", error)
     _log.info("Exceeded maximum snapshot fetch retries (%s), giving up", attempts)

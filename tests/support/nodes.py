@@ -203,16 +203,17 @@ class Service:
         """Retire a node by proposal, wait until it may go, and delete its record."""
         node_id = self.node_id(node)
         self.pass_proposal([{"name": "remove_node", "args": {"node_id": node_id}}])
+        staying = self.session(next(other for other in self.alive() if other is not node))
         wait_until(
             "the removal to complete",
             lambda: any(
                 row["node_id"] == node_id
-                for row in self.any_session().get_json("/node/network/removable_nodes")["nodes"]
+                for row in staying.get_json("/node/network/removable_nodes")["nodes"]
             ),
         )
         if node.alive:
             node.stop()
-        self.any_session().request("DELETE", f"/node/network/nodes/{node_id}")
+        staying.request("DELETE", f"/node/network/nodes/{node_id}")
 
     def node_id(self, node: NodeProcess) -> str:
         """The id of a node, alive or not."""
