@@ -111,7 +111,7 @@ def test_the_ledger_before_a_snapshot_is_fetched_where_that_is_asked_for(service
     assert startup_seqno(service, node) > 0
     names = {path.name for path in service.primary().ledger.glob("*.committed")}
     wait_until("what the primary has", lambda: names <= {path.name for path in node.ledger.iterdir()})
-    assert "cannot be fetched now" in node.log()
+    wait_until("nobody to have the rest", lambda: "cannot be fetched now" in node.log())
     whole = {path.name: path.read_bytes() for path in service.nodes[0].ledger.glob("*.committed")}
     for name, content in whole.items():
         (service.primary().ledger / name).write_bytes(content)

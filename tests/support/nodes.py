@@ -207,8 +207,7 @@ class Service:
         wait_until(
             "the removal to complete",
             lambda: any(
-                row["node_id"] == node_id
-                for row in staying.get_json("/node/network/removable_nodes")["nodes"]
+                row["node_id"] == node_id for row in staying.get_json("/node/network/removable_nodes")["nodes"]
             ),
         )
         if node.alive:
