@@ -1,6 +1,6 @@
 """Measure, print a table, write JSON.
 
-    python -m tests.bench [--seconds 3] [--repeats 3] [--only codec,http,js,node,times,verify,snapshots,put]
+    python -m tests.bench [--seconds 3] [--repeats 3] [--only codec,http,js,node,times,history,verify,snapshots,put]
         [--output FILE]
 
 Beside each figure that is a time stands its ratio to a calibration loop of the same run (`rows.calibrate`), which is
@@ -19,6 +19,7 @@ from pathlib import Path
 
 from tests.bench import (
     bench_codec,
+    bench_history,
     bench_http,
     bench_js,
     bench_node,
@@ -54,6 +55,7 @@ _MODULES: dict[str, Callable[[Effort], list[Row]]] = {
     "js": _js,
     "node": bench_node.run,
     "times": bench_times.run,
+    "history": bench_history.run,
     "verify": bench_verify.run,
     "snapshots": bench_snapshots.run,
     "put": bench_put.run,

@@ -293,6 +293,6 @@ def _refused_by_us(receipt: bytes, certificate: str, endorsements: Sequence[byte
 
 if __name__ == "__main__":
     numbers = [int(text) for text in sys.argv[1:]]
-    write_count, flip_count, chosen_seed = numbers + [1000, 100, int(time.time())][len(numbers) :]
+    write_count, flip_count, chosen_seed = numbers + [600, 100, int(time.time())][len(numbers) :]
     with tempfile.TemporaryDirectory() as temporary:
         save("history", run(write_count, flip_count, chosen_seed, Path(temporary)))
