@@ -19,9 +19,10 @@ _QUANTITY = re.compile(r"\s*([0-9]+)\s*([A-Za-z]*)\s*", re.ASCII)
 
 # Sections that tune the original's memory layout or platforms; accepted so that its files work, without effect here.
 _WITHOUT_EFFECT = (
-    "enclave", "memory", "worker_threads", "slow_io_logging_threshold", "node_to_node_message_limit",
+    "enclave", "worker_threads", "slow_io_logging_threshold", "node_to_node_message_limit",
     "attestation",
 )  # fmt: skip
+_MEMORY_WITHOUT_EFFECT = ("circuit_size", "max_fragment_size")
 
 
 class ConfigError(ValueError):
@@ -190,6 +191,8 @@ class Config:
     message_timeout_ms: int
     pre_vote: bool  # ours: ask before campaigning
     max_uncommitted_tx_count: int
+    max_message_bytes: int
+    """The largest transaction (`memory.max_msg_size`): more stops the node, as it stops the original."""
     signature_tx_count: int
     signature_delay_ms: int
     tick_interval_ms: int
@@ -222,8 +225,10 @@ def parse_config(document: object) -> Config:
     ledger, consensus = top.section("ledger", {}), top.section("consensus", {})
     snapshots = top.section("snapshots", {})
     signatures, logging = top.section("ledger_signatures", {}), top.section("logging", {})
-    jwt = top.section("jwt", {})
+    jwt, memory = top.section("jwt", {}), top.section("memory", {})
     logging.take("host_level", None)
+    for name in _MEMORY_WITHOUT_EFFECT:
+        memory.take(name, None)
     config = Config(
         node_to_node_bind=bind,
         node_to_node_published=_address(node_to_node.path, published) if published else bind,
@@ -243,6 +248,7 @@ def parse_config(document: object) -> Config:
         message_timeout_ms=consensus.time_ms("message_timeout", "100ms"),
         pre_vote=consensus.flag("pre_vote", False),
         max_uncommitted_tx_count=consensus.number("max_uncommitted_tx_count", 10_000, 0),
+        max_message_bytes=memory.size("max_msg_size", "64MB", 1, (1 << 63) - 1),
         signature_tx_count=signatures.number("tx_count", 5_000, 1),
         signature_delay_ms=signatures.time_ms("delay", "1000ms"),
         tick_interval_ms=max(1, top.time_ms("tick_interval", "10ms", 0)),
@@ -255,7 +261,7 @@ def parse_config(document: object) -> Config:
         ignore_first_sigterm=top.flag("ignore_first_sigterm", False),
         historical_cache_soft_limit=top.size("historical_cache_soft_limit", "512MB", 0, (1 << 63) - 1),
     )
-    for section in (ledger, snapshots, consensus, signatures, logging, jwt, top):
+    for section in (ledger, snapshots, consensus, signatures, logging, jwt, memory, top):
         section.done()
     return config
 

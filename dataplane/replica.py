@@ -48,6 +48,16 @@ def no_secrets(value: bytes) -> Sequence[SharedSecret]:
     return ()
 
 
+MAX_ENTRY_BYTES = 64 << 20  # drop-in.md 3.3, memory.max_msg_size
+
+
+class EntryTooLarge(Exception):
+    """A transaction is larger than any node of the service may take; nothing was appended."""
+
+    def __init__(self, txid: TxID, size: int, limit: int) -> None:
+        super().__init__(f"Transaction {txid} has {size} bytes, more than the {limit} a node may take")
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One entry to write to the ledger file."""
@@ -96,6 +106,7 @@ class Replica:
         chunker: Chunker,
         sign: Sign,
         open_secrets: OpenSecrets = no_secrets,
+        max_entry_bytes: int = MAX_ENTRY_BYTES,
     ) -> None:
         self.raft = raft
         self.store = Store()
@@ -104,6 +115,7 @@ class Replica:
         self._chunker = chunker
         self._sign = sign
         self._open_secrets = open_secrets
+        self._max_entry_bytes = max_entry_bytes
         self._signed: list[int] = []  # seqnos of all signature transactions, ascending
         self._marks: dict[int, tuple[Nodes | None, tuple[NodeId, ...]]] = {}  # membership marks by seqno
         self._configuration: Nodes = ()
@@ -168,7 +180,10 @@ class Replica:
         return self.store.begin()
 
     def submit(self, tx: Tx, flags: EntryFlags = EntryFlags.NONE) -> TxID:
-        """Append the writes of `tx` as the next transaction. Raises `NotLeader` or `Conflict`, changing nothing."""
+        """Append the writes of `tx` as the next transaction.
+
+        Raises `NotLeader`, `Conflict` or `EntryTooLarge`, changing nothing.
+        """
         if self.raft.role is not Leadership.LEADER:
             raise NotLeader(self.raft.leader_id)
         self.store.check(tx)
@@ -321,6 +336,8 @@ class Replica:
         encoded = encode_entry(
             txid, writes, secret=self.secrets.at(txid.seqno), claims_digest=claims_digest, flags=flags
         )
+        if len(encoded.frame) > self._max_entry_bytes:
+            raise EntryTooLarge(txid, len(encoded.frame), self._max_entry_bytes)
         self._learn_secret(txid.seqno, writes)
         signed = self._apply(txid.seqno, encoded.frame, encoded.leaf, writes)
         configuration, retired = self._marks.get(txid.seqno, (None, ()))

@@ -28,7 +28,7 @@ from dataplane.consensus.configuration import RetirementPhase
 from dataplane.consensus.output import Became, RetirementChanged, RoleChanged
 from dataplane.consensus.raft import NotLeader
 from dataplane.consensus.wire import MalformedMessage, decode_message, encode_message
-from dataplane.errors import RpcError
+from dataplane.errors import InternalError, RpcError
 from dataplane.governance.nodes import endorsed_certificate, find_node, record_retired_committed
 from dataplane.kv.tables import (
     JWT_ISSUERS,
@@ -59,7 +59,7 @@ from dataplane.node.metrics import Counters, families
 from dataplane.node.service_ops import NodeServiceOps
 from dataplane.node.snapshots import Snapshots, opens_service
 from dataplane.node.turns import Turns
-from dataplane.replica import Replica
+from dataplane.replica import EntryTooLarge, Replica
 from dataplane.txid import NodeId, TxID, TxStatus
 
 CONSENSUS, FORWARDED_REQUEST, FORWARDED_ANSWER = 1, 2, 3
@@ -268,6 +268,9 @@ class Node:
             txid = self.replica.submit(tx)
         except NotLeader as error:
             raise NotPrimary from error
+        except EntryTooLarge as error:
+            self.stop(str(error))
+            raise InternalError(str(error)) from error
         if self._ops.wants_chunk(tx):
             self.replica.request_chunk()
         if JWT_ISSUERS in tx.writes:

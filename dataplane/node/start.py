@@ -272,6 +272,7 @@ class _Starter:
             chunker=Chunker(config.chunk_size),
             sign=self._sign,
             open_secrets=self._identity.open_secrets,
+            max_entry_bytes=config.max_message_bytes,
         )
         self._ops.read_secret_history = lambda: [(at, load_json(row)) for at, row in self._replica.secret_history]
         archive = LedgerArchive(

@@ -1,5 +1,6 @@
 """How nodes stop: after a notice, under load, on a hangup; and what a client and an operator see of it."""
 
+import contextlib
 import json
 import signal
 import threading
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from dataplane.client.session import SessionError
 from tests.support.clients import client
 from tests.support.nodes import ROOT, NodeProcess, Service, wait_until
 
@@ -68,6 +70,21 @@ def test_a_hangup_stops_cleanly_and_is_logged(service: Service) -> None:
     node.process.send_signal(signal.SIGHUP)
     assert node.process.wait(10) == 0
     assert "Hangup: " in node.log()
+
+
+def test_a_transaction_no_node_may_take_stops_the_node_and_reaches_no_ledger(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    settings = {"memory": {"max_msg_size": "200KB"}}
+    directory = tmp_path_factory.mktemp("large")
+    with Service.start(1, directory, open_with=ROOT / "samples" / "logging", settings=settings) as running:
+        (node,) = running.nodes
+        body = json.dumps({"id": 1, "msg": "x" * 300_000}).encode()
+        with contextlib.suppress(SessionError):  # the answer may or may not leave before the node does
+            assert running.session(node, "user0").request("POST", "/app/log/private?id=1", body=body).status == 500
+        assert node.process.wait(10) == 1
+        assert "more than the 204800 a node may take" in node.log()
+        assert sum(path.stat().st_size for path in node.ledger.iterdir()) < 300_000
 
 
 def test_metrics_before_and_after_work(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -12,7 +12,7 @@ from dataplane.kv.writeset import WriteSet
 from dataplane.ledger.chunk import Chunker
 from dataplane.ledger.entry import decode_entry
 from dataplane.ledger.secrets import LedgerSecrets
-from dataplane.replica import Replica
+from dataplane.replica import MAX_ENTRY_BYTES, EntryTooLarge, Replica
 from dataplane.txid import TxID, TxStatus
 
 SECRET = bytes(range(32))
@@ -115,3 +115,18 @@ def test_nearest_signature_and_signature_positions() -> None:
     assert [replica.signature_after(seqno) for seqno in range(5)] == [2, 2, 4, 4, None]
     assert replica.is_signature_at(4)
     assert not replica.is_signature_at(3)
+
+
+def test_a_transaction_no_node_may_take_is_refused_and_changes_nothing() -> None:
+    replica, disk = new_replica()
+    genesis(replica)
+    disk.run(replica)
+    large = replica.begin()
+    large.put("public:records", b"k", bytes(MAX_ENTRY_BYTES))
+    with pytest.raises(EntryTooLarge, match=r"Transaction 2\.2"):
+        replica.submit(large)
+    small = replica.begin()
+    small.put("public:records", b"k", b"v")
+    assert replica.submit(small) == TxID(2, 2)
+    disk.run(replica)
+    assert len(disk.frames) == 2
