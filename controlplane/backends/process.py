@@ -180,7 +180,12 @@ def node_host(spec: NodeSpec, zones: Sequence[str]) -> str:
 
 def _command_config(command: StartSpec | JoinSpec) -> dict[str, object]:
     if isinstance(command, JoinSpec):
-        join = {"target_rpc_address": command.target, "retry_timeout": "100ms", "follow_redirect": True}
+        join = {
+            "target_rpc_address": command.target,
+            "retry_timeout": "100ms",
+            "follow_redirect": True,
+            "fetch_ledger": True,  # a node that begins with a snapshot still answers for the time before it
+        }
         return {"type": "Join", "service_certificate_file": "service_cert.pem", "join": join}
     start = {
         "members": [_member_config(index, member) for index, member in enumerate(command.members)],
