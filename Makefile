@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test check bench lock clean upstream shown-ledgers shown-receipts shown-history shown-governance \
 	shown-failover shown-canaries shown-sdk shown-simulation shown-quickstart \
-	shown-bad-input shown-healing shown-corruption shown-fuzz shown-stalls
+	shown-bad-input shown-healing shown-lasting shown-corruption shown-fuzz shown-stalls
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | sort
@@ -42,6 +42,9 @@ bench: $(VENV)/dev ## print the benchmark table
 
 shown-ledgers: $(VENV)/dev ## 5,000 transactions with a failover: public readers accept every ledger
 	$(BIN)/python -m tests.shown.ledgers
+
+shown-lasting: $(VENV)/dev ## 100,000 transactions over snapshots, rekeys, retirements and two recoveries
+	$(BIN)/python -m tests.shown.lasting
 
 shown-receipts: $(VENV)/dev ## 1,000 receipts and 10,000 mutants, judged by us and by the public package
 	$(BIN)/python -m tests.shown.receipts

@@ -13,6 +13,7 @@ from tests.shown import (
     governance,
     healing,
     history,
+    lasting,
     ledgers,
     receipts,
     sdk,
@@ -26,6 +27,10 @@ pytestmark = [pytest.mark.ci, pytest.mark.xdist_group("nodes")]
 def test_public_readers_accept_every_ledger_after_a_failover(tmp_path: Path) -> None:
     result = ledgers.run(600, tmp_path)
     assert result["committed_chunks"] >= 3  # type: ignore[operator]
+
+
+def test_a_ledger_that_lasted_through_two_disasters_is_accepted(tmp_path: Path) -> None:
+    assert lasting.run(1500, tmp_path)["recoveries"] == 2
 
 
 def test_receipts_are_accepted_and_their_mutants_refused(tmp_path: Path) -> None:
