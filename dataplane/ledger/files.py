@@ -42,6 +42,7 @@ _CHUNK_AFTER = int(EntryFlags.CHUNK_AFTER)  # plain integers: flag arithmetic on
 _CHUNK_BEFORE = int(EntryFlags.CHUNK_BEFORE)
 _BUFFER_SIZE = 256 * 1024
 _CACHED_LAYOUTS = 16
+_UNBOUNDED = 1 << 62
 
 
 class LedgerFailed(OSError):
@@ -215,6 +216,14 @@ class LedgerFiles:
                 frames += self._read_from_one_chunk(at, last)
         return frames
 
+    def read_some(self, first: int, last: int, most_bytes: int) -> list[bytes]:
+        """Frames from `first` on, at most to `last` and of `most_bytes` together, but at least one.
+
+        Raises `SeqnoNotFound` when the first is missing.
+        """
+        with self._guard:
+            return self._read_from_one_chunk(first, last, most_bytes)
+
     def read_uncommitted(self, first: int, last: int) -> list[bytes]:
         """The frames from `first` on, at most to `last`, that one uncommitted chunk holds; none where none does."""
         with self._guard:
@@ -314,18 +323,18 @@ class LedgerFiles:
             self._paths[name] = target
             self._names_changed = True
 
-    def _read_from_one_chunk(self, first: int, last: int) -> list[bytes]:
+    def _read_from_one_chunk(self, first: int, last: int, most_bytes: int = _UNBOUNDED) -> list[bytes]:
         chunk = self._uncommitted_with(first)
         if chunk is not None:
             self._write_pending()
-            return _read_frames(chunk.fd, chunk.layout(), first - chunk.first, last - chunk.first)
+            return _read_frames(chunk.fd, chunk.layout(), first - chunk.first, last - chunk.first, most_bytes)
         found = self._committed_with(first)
         if found is None:
             raise SeqnoNotFound(f"the ledger does not hold seqno {first}")
         name, path = found
         fd = os.open(path, os.O_RDONLY)
         try:
-            return _read_frames(fd, self._layout_of(path, fd), first - name.first, last - name.first)
+            return _read_frames(fd, self._layout_of(path, fd), first - name.first, last - name.first, most_bytes)
         except (MalformedChunk, StructError, IndexError) as error:
             self._layouts.pop(path, None)  # a file that is being copied may be whole the next time
             raise SeqnoNotFound(f"{path} does not hold seqno {first}: {error}") from error
@@ -489,11 +498,16 @@ def _without_recovery_suffix(path: Path) -> Path:
     return path if not path.name.endswith(RECOVERY_SUFFIX) else path.rename(path.with_suffix(""))
 
 
-def _read_frames(fd: int, layout: ChunkLayout, first: int, last: int) -> list[bytes]:
-    """Frames `first`..`last` of a chunk, counted from zero, or as many of them as it holds."""
+def _read_frames(fd: int, layout: ChunkLayout, first: int, last: int, most_bytes: int) -> list[bytes]:
+    """Frames `first`..`last` of a chunk, counted from zero: as many as it has and `most_bytes` hold, at least one."""
     last = min(last, len(layout.positions) - 1)
-    bounds = [layout.bounds(index) for index in range(first, last + 1)]
-    start = bounds[0][0]
+    start, _ = layout.bounds(first)
+    bounds: list[tuple[int, int]] = []
+    for index in range(first, last + 1):
+        begin, end = layout.bounds(index)
+        if bounds and end - start > most_bytes:
+            break
+        bounds.append((begin, end))
     data = os.pread(fd, max(0, bounds[-1][1] - start), start)
     return [data[begin - start : end - start] for begin, end in bounds]
 

@@ -102,6 +102,7 @@ from dataplane.snapshot_proof import VerifiedSnapshot
 from dataplane.txid import NodeId, TxID
 
 _SECRET_SIZE = 32
+_READ_BYTES = 256 * 1024  # at once, for a follower that lags: no more than one message takes (`Settings`)
 _VIEWS_TO_RECOVERY = 2  # ledger-format.md 3
 _NOT_ENDORSED = "Previous service identity does not endorse the node identity that signed the snapshot"
 _log = logging.getLogger("node")
@@ -590,7 +591,7 @@ class _Starter:
 
     def _read_entries(self, first: int, last: int) -> Sequence[Entry]:
         try:
-            return self._replica.entries(self._ledger.read(first, last), first)
+            return self._replica.entries(self._ledger.read_some(first, last, _READ_BYTES), first)
         except (SeqnoNotFound, MalformedEntry):
             return ()  # this ledger begins later, or what was put beside it is damaged
 

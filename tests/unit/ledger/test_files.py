@@ -78,6 +78,19 @@ def test_reading_spans_chunks_and_pending_frames(tmp_path: Path) -> None:
     ledger.close()
 
 
+def test_reading_some_stops_at_a_size_but_not_before_the_first(tmp_path: Path) -> None:
+    ledger = filled(tmp_path, 0, 0, END, 0)
+    ledger.commit(3)
+    size = len(frame(1))
+    assert ledger.read_some(1, 4, 1) == [frame(1)]
+    assert ledger.read_some(1, 4, 2 * size) == [frame(1), frame(2)]
+    assert ledger.read_some(2, 2, 9 * size) == [frame(2)]
+    assert ledger.read_some(2, 4, 9 * size) == [frame(2), frame(3, flags=END)]  # of one chunk
+    with pytest.raises(SeqnoNotFound):
+        ledger.read_some(5, 5, 9 * size)
+    ledger.close()
+
+
 def test_rollback_reopens_a_complete_chunk(tmp_path: Path) -> None:
     ledger = filled(tmp_path, 0, 0, END, 0, END, 0)
     ledger.truncate(2)
