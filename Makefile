@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test check bench lock clean upstream shown-ledgers shown-receipts shown-history shown-governance \
-	shown-failover shown-canaries shown-sdk shown-simulation shown-quickstart \
+	shown-failover shown-canaries shown-sdk shown-simulation shown-recovery shown-shares shown-quickstart \
 	shown-bad-input shown-healing shown-lasting shown-corruption shown-fuzz shown-stalls
 
 help: ## list the targets
@@ -63,6 +63,12 @@ shown-healing: $(VENV)/dev ## the primary of a managed instance killed 20 times 
 
 shown-canaries: $(VENV)/dev ## 100 private values, found nowhere
 	$(BIN)/python -m tests.shown.canaries
+
+shown-recovery: $(VENV)/dev ## real CCF services recovered, their state judged by a straight replay
+	$(BIN)/python -m tests.shown.recovery
+
+shown-shares: $(VENV)/dev ## k-1 shares recover nothing, k everything, in 100 random consortia
+	$(BIN)/python -m tests.shown.shares
 
 shown-simulation: $(VENV)/dev ## 1,000 seeds of the simulated cluster, and the mutants it must catch
 	$(BIN)/python -m tests.simulation.run --seeds 1000 --save simulation
