@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 
 from dataplane.api.gov_api import describe
+from dataplane.api.node_schemas import with_schemas
 from dataplane.api.openapi import document
 from dataplane.apps.endpoint import Context, Endpoint, Response, json_response, query_values
 from dataplane.apps.historical import find_state
@@ -20,7 +21,7 @@ def endpoints(
     frontend: str, others: Iterable[Endpoint], history: Historical, deployed: Deployed = lambda tx: ()
 ) -> list[Endpoint]:
     """All endpoints of `frontend`: `others`, and the common ones. The document lists those of `deployed` too."""
-    known = list(others)
+    known: list[Endpoint] = list(others)
 
     def api(context: Context) -> Response:
         listed = [*known, *shared, *deployed(context.tx)]
@@ -43,6 +44,8 @@ def endpoints(
         Endpoint("GET", "/receipt/cose_endorsements", of_the_past(_cose_endorsements), hidden=True),
         Endpoint("GET", "/api", api),
     ]
+    if frontend == "node":
+        known, shared = with_schemas(known), with_schemas(shared)
     return [*known, *shared]
 
 

@@ -18,7 +18,6 @@ def jwt_refresh_endpoints(counts: Callable[[], Mapping[str, int]]) -> list[Endpo
             "GET",
             f"{REFRESH_PATH}/metrics",
             lambda context: json_response(dict(counts())),
-            forwarding=Forwarding.NEVER,
         ),
     ]
 

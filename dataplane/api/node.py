@@ -89,7 +89,7 @@ def endpoints(node: Node, join: Callable[[Context], Response]) -> list[Endpoint]
         ("/consensus", _consensus),
         ("/memory", _memory),
         ("/metrics", _metrics),
-        ("/js_metrics", _js_metrics),
+        ("/index/strategies", _index_strategies),
         ("/self_signed_certificate", _self_signed_certificate),
         ("/config", _config),
         ("/service/configuration", _service_configuration),
@@ -102,6 +102,7 @@ def endpoints(node: Node, join: Callable[[Context], Response]) -> list[Endpoint]
         ("/attestations/self", _quote_self),
     ]
     shared: list[tuple[str, Callable[[Context, Node], Response]]] = [
+        ("/js_metrics", _js_metrics),
         ("/network", _network),
         ("/network/nodes", _nodes),
         ("/network/nodes/primary", _primary_node),
@@ -126,7 +127,7 @@ def endpoints(node: Node, join: Callable[[Context], Response]) -> list[Endpoint]
             Mode.READ_WRITE,
             hidden=True,
         ),
-        Endpoint("POST", "/join", join, ("any_cert",), Mode.READ_WRITE, never),
+        Endpoint("POST", "/join", join, ("any_cert",), Mode.READ_WRITE, never, hidden=True),
         Endpoint("POST", "/create", _create, forwarding=never, hidden=True),
     ]
 
@@ -174,6 +175,11 @@ def _metrics(context: Context, node: Node) -> Response:
     if wants_text(context.request.headers.get("accept")):
         return text_response(render(node.metric_families()), CONTENT_TYPE)
     return json_response({"sessions": dict(node.session_metrics())})
+
+
+def _index_strategies(context: Context, node: Node) -> Response:
+    """This node keeps no index besides the ledger's own: an application cannot install any yet."""
+    return json_response([])
 
 
 def _js_metrics(context: Context, node: Node) -> Response:

@@ -76,7 +76,11 @@ def endpoints(
         ("/ledger-chunk", find_chunk),
         ("/ledger-chunk/{chunk_name}", get_chunk),
     )
-    return [Endpoint(verb, path, run, forwarding=Forwarding.NEVER) for path, run in runs for verb in ("GET", "HEAD")]
+    return [
+        Endpoint(verb, path, run, forwarding=Forwarding.NEVER, hidden=True)
+        for path, run in runs
+        for verb in ("GET", "HEAD")
+    ]
 
 
 def _seqno(context: Context, default: int | None) -> int:

@@ -1,15 +1,16 @@
 """The OpenAPI document of a frontend, derived from its endpoint table (node-api.md 2.1)."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 
+from dataplane.api import node_schemas
 from dataplane.apps.endpoint import Endpoint
 
 VERSION = "1.0.0"
 
 _TITLES = {
     "app": ("CCF Application", "The deployed application."),
-    "node": ("CCF Public Node API", "State and membership of the nodes."),
     "gov": ("CCF Governance API", "Proposals, ballots and the state they govern."),
 }
 _ERROR_SCHEMA = {
@@ -30,24 +31,44 @@ _FORWARDING = {
     "sometimes": "A backup hands the request to the primary where the session has sent one there before.",
     "never": "The node that receives the request executes it, so a write on a backup fails.",
 }
+_SCHEMA_NAME = re.compile(r'"#/components/schemas/([^"]+)"')
 _VERBS = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 
 
 def document(frontend: str, endpoints: Iterable[Endpoint]) -> dict[str, object]:
     """OpenAPI 3.0.0: one operation per visible endpoint, each with its forwarding and a `default` error answer."""
-    title, description = _TITLES[frontend]
+    info, operations = _info(frontend), _paths(frontend, endpoints)
     forwarding = {kind: {"value": kind, "description": text} for kind, text in _FORWARDING.items()}
     return {
         "openapi": "3.0.0",
-        "info": {"title": title, "description": description, "version": VERSION},
+        "info": info,
         "servers": [],
-        "paths": _paths(frontend, endpoints),
+        "paths": operations,
         "components": {
             "responses": {"default": _DEFAULT_ANSWER},
-            "schemas": {"CCFError": _ERROR_SCHEMA},
+            "schemas": {"CCFError": _ERROR_SCHEMA, **_referred(operations)},
             "x-ccf-forwarding": forwarding,
         },
     }
+
+
+def _info(frontend: str) -> Mapping[str, object]:
+    if frontend == "node":
+        return node_schemas.INFO
+    title, description = _TITLES[frontend]
+    return {"title": title, "description": description, "version": VERSION}
+
+
+def _referred(operations: object) -> dict[str, object]:
+    """The schemas of ours that the operations refer to, and those these refer to; an application names its own."""
+    found: dict[str, object] = {}
+    waiting: list[object] = [operations]
+    while waiting:
+        for name in _SCHEMA_NAME.findall(json.dumps(waiting.pop())):
+            if name not in found and name in node_schemas.SCHEMAS:
+                found[name] = node_schemas.SCHEMAS[name]
+                waiting.append(found[name])
+    return dict(sorted(found.items()))
 
 
 def _paths(frontend: str, endpoints: Iterable[Endpoint]) -> dict[str, dict[str, object]]:

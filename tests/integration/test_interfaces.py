@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from jsonschema_rs import Draft4Validator
 
 from tests.support.clients import client
 from tests.support.nodes import ROOT, NodeProcess, Service, wait_until
@@ -140,3 +141,20 @@ def test_sessions_leave_descriptors_for_the_ledger(service: Service) -> None:
         resource.prlimit(node.process.pid, resource.RLIMIT_NOFILE, before)
     wait_until("an answer after the storm", lambda: service.session(node).request("GET", "/node/state").status == 200)
     assert node.alive
+
+
+def test_what_a_node_answers_is_what_its_document_says(service: Service) -> None:
+    with client(address(service.primary(), "main"), service.certificate) as asking:
+        document = asking.get("/node/api").json()
+        checked = 0
+        for path, operations in document["paths"].items():
+            url = path.replace("{node_id}", service.node_id(service.primary()))
+            answer = asking.get(url, params={"transaction_id": "2.1"})
+            described = operations["get"]["responses"].get(str(answer.status_code))
+            if described is None or "content" not in described:
+                assert answer.status_code in (200, 202, 204, 404), (path, answer.content)
+                continue
+            schema = described["content"]["application/json"]["schema"]
+            Draft4Validator({**schema, "components": document["components"]}).validate(answer.json())
+            checked += 1
+        assert checked >= 20
