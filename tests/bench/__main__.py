@@ -1,7 +1,7 @@
 """Measure, print a table, write JSON.
 
-    python -m tests.bench [--seconds 3] [--repeats 3] [--only codec,http,js,node,times,history,verify,snapshots,put]
-        [--output FILE]
+    python -m tests.bench [--seconds 3] [--repeats 3] [--output FILE]
+        [--only codec,http,js,node,times,history,verify,snapshots,recovery,put]
 
 Beside each figure that is a time stands its ratio to a calibration loop of the same run (`rows.calibrate`), which is
 taken before and after, so that figures of different machines and moments can be compared; a change of the loop during
@@ -24,6 +24,7 @@ from tests.bench import (
     bench_js,
     bench_node,
     bench_put,
+    bench_recovery,
     bench_snapshots,
     bench_times,
     bench_verify,
@@ -58,6 +59,7 @@ _MODULES: dict[str, Callable[[Effort], list[Row]]] = {
     "history": bench_history.run,
     "verify": bench_verify.run,
     "snapshots": bench_snapshots.run,
+    "recovery": bench_recovery.run,
     "put": bench_put.run,
 }
 

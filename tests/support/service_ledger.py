@@ -72,6 +72,10 @@ class ServiceLedger:
         txid = self.next_txid
         return self.append(self.signature_writes(), flags=self._chunker.flags_at(txid.seqno))
 
+    def chunk_flags(self) -> int:
+        """The flags of a signature that is appended here and now."""
+        return self._chunker.flags_at(self.next_txid.seqno)
+
     def signature_writes(self, **changes: Any) -> WriteSet:
         """The writes of a signature here and now, `changes` of its arguments applied."""
         arguments: dict[str, Any] = {
