@@ -7,7 +7,7 @@ acts on commits, so that many transactions of one turn travel together. Only fda
 Crash notes: frames are written before messages leave, acknowledgements name synced entries only. A failed write or sync
 leaves the disk unknown, so the node goes silent (`_on_lost_ledger`).
 
-Over 400 lines, as it answers for all its parts towards endpoints, pipeline and channels; what each part does is elsewhere.
+Over 400 lines, as it answers for all its parts towards endpoints, pipeline and channels; what each does is elsewhere.
 """
 
 import asyncio
