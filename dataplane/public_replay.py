@@ -20,11 +20,13 @@ from dataplane.kv.tables import (
 from dataplane.kv.tx import Tx
 from dataplane.kv.writeset import WriteSet
 from dataplane.ledger.entry import DecodedEntry, MalformedEntry, decode_entry
+from dataplane.ledger.signature_form import check_form, check_tree
 from dataplane.ledger.signatures import (
     InvalidSignatureTx,
     is_signature,
     node_signature,
     service_signature,
+    tree_bytes_of,
     verify_node_signature,
     verify_service_signature,
 )
@@ -75,7 +77,7 @@ class PublicReplay:
         self._check_view(txid)
         signed = is_signature(entry.writes)
         if signed:
-            self._check_signature(entry)
+            self._check_signature(entry, frame)
         secret = entry.writes.get(HISTORICAL_ENCRYPTED_LEDGER_SECRET, {}).get(UNIT_KEY)
         if secret is not None:
             self._history.append((txid.seqno, secret))
@@ -113,7 +115,7 @@ class PublicReplay:
             raise BadEntry(f"the view changes at {txid}, which follows no signature")
         self._starts.extend([txid.seqno] * (txid.view - last_view))
 
-    def _check_signature(self, entry: DecodedEntry) -> None:
+    def _check_signature(self, entry: DecodedEntry, frame: bytes) -> None:
         root = self._tree.root()
         try:
             node = node_signature(entry.writes)
@@ -121,6 +123,9 @@ class PublicReplay:
                 _verify(self._store.begin(), entry.txid, entry.writes, root)
             elif node.txid != entry.txid or node.root != root:
                 raise InvalidSignatureTx(f"the signature at {entry.txid} is not over the entries before it")
+            # The newest signature is covered by no other: whatever a node would take from it has to be right.
+            check_tree(tree_bytes_of(entry.writes), self._tree, entry.txid.seqno)
+            check_form(entry, frame)
         except (InvalidSignatureTx, *_UNREADABLE) as error:
             raise BadEntry(f"{entry.txid}: {error!r}") from error
         self._last_signature = (entry.txid, entry.writes, root)
@@ -140,6 +145,8 @@ def _verify(tx: Tx, txid: TxID, writes: WriteSet, root: bytes) -> None:
     node = node_signature(writes)
     if node is not None:
         verify_node_signature(txid, node, root, _signer_certificate(tx, node.node_id, info["cert"]))
+        if node.cert is not None and not _endorses(info["cert"], node.cert.encode()):
+            raise InvalidSignatureTx(f"the certificate beside the signature at {txid} is not endorsed by the service")
     service = service_signature(writes)
     if service is not None:
         verify_service_signature(txid, service, root, info["cert"])

@@ -165,6 +165,6 @@ def _interrupting() -> Iterator[None]:
 
 
 def shares(targets: Sequence[Target], total: int) -> dict[str, int]:
-    """How many inputs each target gets of `total`, by weight; at least one."""
+    """How many inputs each target gets of `total`, by weight, rounded up."""
     whole = sum(target.weight for target in targets)
-    return {target.name: max(1, total * target.weight // whole) for target in targets}
+    return {target.name: -(-total * target.weight // whole) for target in targets}

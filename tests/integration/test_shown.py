@@ -67,7 +67,7 @@ def test_governance_with_the_public_signing_tool(version: str, tmp_path: Path) -
 
 
 def test_wrong_bytes_in_a_ledger_are_found_and_located(tmp_path: Path) -> None:
-    assert corruption.run(100, 800, int(time.time()), tmp_path / "ledger")["located"] == 100
+    assert corruption.run(100, 800, 2, int(time.time()), tmp_path / "ledger")["located"] == 100
 
 
 def test_mutants_against_every_parser() -> None:
