@@ -1,4 +1,4 @@
-"""COSE_Sign1 with ECDSA (RFC 9052, RFC 9053): ledger signatures, governance requests, identity endorsements.
+"""COSE_Sign1 (RFC 9052, RFC 9053): ledger signatures, governance requests, endorsements. Ours are all ECDSA.
 
 Headers keep the order they are given in, because the original does not sort them (ledger-format.md 2.6).
 """
@@ -10,7 +10,7 @@ from io import BytesIO
 import cbor2
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 
 from dataplane.crypto.keys import PrivateKey, PublicKey
@@ -29,6 +29,12 @@ _ALGORITHMS: dict[str, tuple[int, ec.ECDSA]] = {  # by curve name
     "secp384r1": (-35, ec.ECDSA(hashes.SHA384())),
     "secp521r1": (-36, ec.ECDSA(hashes.SHA512())),
 }
+_PSS_ALGORITHMS: dict[int, hashes.HashAlgorithm] = {  # RFC 8230
+    -37: hashes.SHA256(),
+    -38: hashes.SHA384(),
+    -39: hashes.SHA512(),
+}
+_LEAST_RSA_BITS = 2048
 
 
 class CoseDecodeError(ValueError):
@@ -78,6 +84,22 @@ def verify_sign1(message: Sign1, key: PublicKey, payload: bytes | None = None) -
     s = int.from_bytes(message.signature[size:], "big")
     try:
         key.verify(encode_dss_signature(r, s), _signed_bytes(message.protected_bytes, content), _algorithm(key)[1])
+    except InvalidSignature:
+        return False
+    return True
+
+
+def verify_pss_sign1(message: Sign1, key: rsa.RSAPublicKey) -> bool:
+    """Whether `key` signed the message and its attached payload with PS256, PS384 or PS512; small keys sign nothing."""
+    algorithm = message.protected.get(ALG)
+    if type(algorithm) is not int or algorithm not in _PSS_ALGORITHMS or message.payload is None:
+        return False
+    if key.key_size < _LEAST_RSA_BITS:
+        return False
+    digest = _PSS_ALGORITHMS[algorithm]
+    scheme = padding.PSS(padding.MGF1(digest), digest.digest_size)
+    try:
+        key.verify(message.signature, _signed_bytes(message.protected_bytes, message.payload), scheme, digest)
     except InvalidSignature:
         return False
     return True

@@ -154,17 +154,6 @@ def test_counts_of_arguments_are_exact_whoever_serves_the_function(call: str) ->
         run(f"ccf.{call}", natives=natives)
 
 
-def test_reports_of_sev_snp_are_refused_after_their_arguments() -> None:
-    verify = "snp_attestation.verifySnpAttestation"
-    buffer = "ccf.strToBuf('x')"
-    for arguments in (f"{buffer}, {buffer}", f"{buffer}, {buffer}, undefined, 'tcb'", f"{buffer}, {buffer}, {buffer}"):
-        with pytest.raises(JsError, match=r"^InternalError: .*cannot verify SEV-SNP reports"):
-            run(f"{verify}({arguments})")
-    for arguments in ("", buffer, f"{buffer}, 'x'", f"{buffer}, {buffer}, 'x'", ", ".join([buffer] * 5)):
-        with pytest.raises(JsError, match=r"^TypeError: "):
-            run(f"{verify}({arguments})")
-
-
 def test_a_native_appears_below_the_global() -> None:
     assert run("return ccf.refreshAppBytecodeCache()", natives={"refreshAppBytecodeCache": lambda: None}) is None
 
