@@ -11,6 +11,7 @@ from typing import Any
 from dataplane.consensus.configuration import Configuration, Retirement
 from dataplane.consensus.log import Nodes
 from dataplane.consensus.raft import Origin
+from dataplane.kv.node_record import node_to_node_address
 from dataplane.kv.tables import HISTORICAL_ENCRYPTED_LEDGER_SECRET, NODES_INFO, UNIT_KEY, load_json
 from dataplane.kv.tx import Tables
 from dataplane.ledger.snapshot import Snapshot
@@ -58,7 +59,11 @@ def state_from(snapshot: Snapshot) -> State:
 
 def trusted_nodes(tables: Tables) -> Nodes:
     """The voting nodes: those whose status is Trusted, by node id, with their node-to-node address."""
-    return tuple((node_id, _address(record)) for node_id, _, record in _nodes(tables) if record["status"] == "Trusted")
+    return tuple(
+        (node_id, node_to_node_address(record))
+        for node_id, _, record in _nodes(tables)
+        if record["status"] == "Trusted"
+    )
 
 
 def _configurations(tables: Tables) -> tuple[Configuration, ...]:
@@ -69,7 +74,7 @@ def _configurations(tables: Tables) -> tuple[Configuration, ...]:
 def _retirements(tables: Tables) -> tuple[Retirement, ...]:
     """All of them are committed; when exactly each was ordered or marked decides nothing any more."""
     return tuple(
-        Retirement(node_id, _address(record), seqno, seqno if record.get("retired_committed") else 0)
+        Retirement(node_id, node_to_node_address(record), seqno, seqno if record.get("retired_committed") else 0)
         for node_id, seqno, record in _nodes(tables)
         if record["status"] == "Retired"
     )
@@ -81,10 +86,3 @@ def _nodes(tables: Tables) -> list[tuple[str, int, Mapping[str, Any]]]:
         return []
     rows = tables[NODES_INFO].rows.items()
     return [(key.decode(), seqno, load_json(value)) for key, (seqno, value) in sorted(rows)]
-
-
-def _address(record: Mapping[str, Any]) -> str:
-    interface = record.get("node_to_node_interface")
-    if interface is None:  # ledgers of CCF 1.x have the flat fields only (ledger-format.md 7.3)
-        return f"{record['nodehost']}:{record['nodeport']}"
-    return str(interface["published_address"])

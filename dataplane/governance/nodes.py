@@ -11,14 +11,13 @@ from typing import Any
 
 from dataplane.crypto.keys import RsaPublicKey, load_rsa_public_key
 from dataplane.errors import ResourceNotFound, RpcError
+from dataplane.kv.node_record import load_node_record
 from dataplane.kv.tables import (
     NODES_ENDORSED_CERTIFICATES,
     NODES_INFO,
     NODES_VIRTUAL_HOST_DATA,
     NODES_VIRTUAL_MEASUREMENTS,
     SET_VALUE,
-    get_json,
-    load_json,
     put_json,
 )
 from dataplane.kv.tx import Tx
@@ -102,13 +101,13 @@ def check_can_join(tx: Tx, node: NodeDescription) -> None:
 
 def find_node(tx: Tx, node_id: NodeId) -> dict[str, Any] | None:
     """The record of a node, or None."""
-    record: dict[str, Any] | None = get_json(tx, NODES_INFO, node_id.encode())
-    return record
+    value = tx.get(NODES_INFO, node_id.encode())
+    return None if value is None else load_node_record(value)
 
 
 def all_nodes(tx: Tx) -> list[tuple[NodeId, dict[str, Any]]]:
     """Every node's id and record, by id."""
-    return [(key.decode(), load_json(value)) for key, value in tx.items(NODES_INFO)]
+    return [(key.decode(), load_node_record(value)) for key, value in tx.items(NODES_INFO)]
 
 
 def nodes_with_status(tx: Tx, status: NodeStatus) -> dict[NodeId, dict[str, Any]]:

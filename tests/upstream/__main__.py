@@ -4,8 +4,9 @@
 
 TREE is a checkout of CCF 7.0.0-dev5, outside ours. It needs Python 3.12 and, for some scripts, npm and curl. The
 working directory of every run is `TREE/build-mccf`: the scripts open paths such as `../samples`. Without names all
-scripts of `scripts.py` run, one after the other. What each answered goes to `docs/results/upstream.json`, one entry a
-script, so that single ones may be repeated; logs stay in the working directory.
+of `scripts.py` run, one after the other; a name is a script's or one of its runners' (`recovery`, `jwt_test.auto`).
+What each answered goes to `docs/results/upstream.json`, one entry a runner, so that single ones may be repeated; logs
+stay in the working directory.
 """
 
 import json
@@ -23,6 +24,7 @@ from tests.support.tool_envs import find_python, tool_python
 from tests.upstream.functions import descriptions, functions_run
 from tests.upstream.scripts import SCRIPTS, Script
 
+LAUNCH = Path(__file__).with_name("launch.py")
 PACKAGES = ("js_generic", "samples/apps/logging/logging")
 SUPPORT = ("tests/config.jinja", "python/utils/keygenerator.sh", "python/utils/submit_recovery_share.sh")
 
@@ -30,7 +32,7 @@ SUPPORT = ("tests/config.jinja", "python/utils/keygenerator.sh", "python/utils/s
 def main(arguments: Sequence[str]) -> int:
     """Run the named scripts; 0 when all of them passed."""
     tree, names = Path(arguments[0]).resolve(), arguments[1:]
-    chosen = [script for script in SCRIPTS if not names or script.name in names]
+    chosen = [script for script in SCRIPTS if not names or {script.name, script.file} & set(names)]
     python = find_python("3.12")
     if python is None or not chosen:
         print("Python 3.12 is needed" if python is None else f"no such script among {[s.name for s in SCRIPTS]}")
@@ -100,7 +102,7 @@ def _run(script: Script, tree: Path, build: Path, interpreter: Path, known: Mapp
 
 
 def _command(script: Script, tree: Path, interpreter: Path) -> list[str]:
-    command = [str(interpreter), f"{{tree}}/tests/{script.path}", "-b", ".", "--label", script.name]
+    command = [str(interpreter), str(LAUNCH), f"{{tree}}/tests/{script.path}", "-b", ".", "--label", script.name]
     command += ["--log-level", "info", "--worker-threads", "0", "--tick-ms", "1"]
     for path in script.constitution:
         command += ["--constitution", path]

@@ -1,9 +1,12 @@
 """CCF's end-to-end scripts, as its own build runs them (drop-in.md 4; arguments from the public build files).
 
 `{tree}` stands for the source tree. Scripts of group A need only what a generic JavaScript node offers; those of group
-B name the native logging sample as their package, and run here with whatever our executable answers under that name.
+B name the native logging sample as their package. Our executable stands there too, and the JavaScript form of the same
+sample is deployed on it, which the scripts do on their own when `--js-app-bundle` is given. Runners of one script start
+at the same time unless they are called one by one, so each is an entry of its own here, named `script.runner`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 DEFAULT_CONSTITUTION = tuple(
@@ -31,11 +34,35 @@ class Script:
     constitution: tuple[str, ...] = DEFAULT_CONSTITUTION
     timeout_s: float = 900.0
 
+    @property
+    def file(self) -> str:
+        """What several entries have in common: the name before the dot."""
+        return self.name.split(".")[0]
+
 
 _LOGGING_BUNDLE = ("--js-app-bundle", "{tree}/samples/apps/logging/js")
 _SLOW_ELECTION = ("--election-timeout-ms", "10000")
 _TEMPLATES = ("--jinja-templates-path", "{tree}/samples/templates")
 _API = ("--gov-api-version", "2024-07-01")
+
+
+def _each(
+    name: str,
+    runners: Sequence[str],
+    arguments: Sequence[str] = (),
+    constitution: tuple[str, ...] = DEFAULT_CONSTITUTION,
+) -> tuple[Script, ...]:
+    """One entry of group B for each runner of a script, with the logging sample."""
+    return tuple(
+        Script(f"{name}.{runner}", "B", f"{name}.py", (*_LOGGING_BUNDLE, *arguments), f"^{runner}$", constitution)
+        for runner in runners
+    )
+
+
+def _whole(name: str, arguments: Sequence[str] = ()) -> Script:
+    """A script of group B that knows no runners."""
+    return Script(name, "B", f"{name}.py", (*_LOGGING_BUNDLE, *arguments))
+
 
 SCRIPTS = (
     Script("e2e_logging_js", "A", "e2e_logging.py", _LOGGING_BUNDLE, "^js$"),
@@ -53,31 +80,47 @@ SCRIPTS = (
     Script(
         "code_update", "A", "code_update.py", _LOGGING_BUNDLE, constitution=(*DEFAULT_CONSTITUTION, VIRTUAL_ACTIONS)
     ),
-    Script(
+    *_each(
         "governance",
-        "B",
-        "governance.py",
-        ("--initial-operator-count", "1", *_TEMPLATES, *_LOGGING_BUNDLE),
-        constitution=TEST_CONSTITUTION,
+        ("single_node", "session_coseauth", "js", "replay", "history", "gov_api"),
+        ("--initial-operator-count", "1", *_TEMPLATES),
+        TEST_CONSTITUTION,
     ),
-    Script("membership", "B", "membership.py", _API),
-    Script("jwt_test", "B", "jwt_test.py"),
-    Script("recovery", "B", "recovery.py", _API),
-    Script("reconfiguration", "B", "reconfiguration.py"),
-    Script("election", "B", "election.py"),
-    Script("rotation", "B", "rotation.py"),
-    Script("committable", "B", "committable.py", ("--sig-ms-interval", "100")),
-    Script("e2e_operations", "B", "e2e_operations.py"),
-    Script("connections", "B", "connections.py"),
-    Script("limits", "B", "limits.py"),
-    Script("fuzzing", "B", "fuzzing.py"),
-    Script(
+    *_each("membership", ("membership", "member_client"), _API),
+    *_each("jwt_test", ("auto", "manual", "ca_cert")),
+    *_each(
+        "recovery",
+        (
+            "recovery", "recovery_from_expired_service", "recovery_from_sgx_service",
+            "recovery_from_double_sealed_service", "recovery_from_cose_flipflop_service",
+            "recovery_from_acme_containing_service", "recovery_corrupt_ledger", "recovery_snapshot_alone",
+            "recovery_via_initial_recovery_owner", "recovery_via_added_recovery_owner",
+            "recovery_with_incomplete_ledger",
+        ),
+        (*_API, "--with-election", "--with-unsigned-suffix"),
+    ),
+    *_each("reconfiguration", ("reconfiguration",)),
+    *_each("election", ("cft",)),
+    _whole("rotation"),
+    _whole("committable", ("--sig-ms-interval", "100")),
+    *_each("e2e_logging", ("common",)),
+    *_each("connections", ("robustness", "idletimeout", "caps")),
+    *_each("limits", ("parser_limits",)),
+    _whole("historical_query_cache"),
+    _whole("fuzzing"),
+    *_each(
         "schema",
-        "B",
-        "schema.py",
+        ("schema", "nobuiltins", "tutorial", "operations"),
         (
             "--schema-dir", "{tree}/doc/schemas", "--ledger-tutorial", "{tree}/python/ledger_tutorial.py",
             "--config-samples-dir", "{tree}/samples/config", "--historical-testdata", "{tree}/tests/testdata",
         ),
+    ),
+    Script(
+        "e2e_suite",
+        "B",
+        "e2e_suite.py",
+        (*_LOGGING_BUNDLE, *_TEMPLATES, "--test-duration", "300", "--test-suite", "all"),
+        constitution=TEST_CONSTITUTION,
     ),
 )  # fmt: skip
