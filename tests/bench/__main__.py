@@ -1,7 +1,7 @@
 """Measure, print a table, write JSON.
 
     python -m tests.bench [--seconds 3] [--repeats 3] [--output FILE]
-        [--only codec,http,js,node,times,history,verify,snapshots,recovery,put]
+        [--only codec,http,js,node,images,times,history,verify,snapshots,recovery,put]
 
 Beside each figure that is a time stands its ratio to a calibration loop of the same run (`rows.calibrate`), which is
 taken before and after, so that figures of different machines and moments can be compared; a change of the loop during
@@ -55,6 +55,7 @@ _MODULES: dict[str, Callable[[Effort], list[Row]]] = {
     "http": bench_http.run,
     "js": _js,
     "node": bench_node.run,
+    "images": bench_node.run_images,
     "times": bench_times.run,
     "history": bench_history.run,
     "verify": bench_verify.run,

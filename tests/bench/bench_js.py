@@ -5,12 +5,14 @@ python -m tests.bench.bench_js
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dataplane.api.routing import Found
 from dataplane.apps.endpoint import Context, Request
 from dataplane.client.bundle import load_bundle
+from dataplane.js import memory
 from tests.support.js_apps import USER, Node, World
 
 _LOGGING = Path(__file__).parents[2] / "samples" / "logging"
@@ -22,21 +24,37 @@ _HEADERS = {
     "user-agent": "bench",
     "accept": "*/*",
 }
+_CASES = (
+    ("JS write, interpreter reused", "POST", "/log/private?id=42", False),
+    ("JS read, interpreter reused", "GET", "/log/private?id=42", False),
+    ("JS write, fresh interpreter", "POST", "/log/private_fresh?id=42", False),
+    ("JS read, fresh interpreter", "GET", "/log/private_fresh?id=42", False),
+    ("JS write, fresh image", "POST", "/log/private_fresh?id=42", True),
+    ("JS read, fresh image", "GET", "/log/private_fresh?id=42", True),
+)  # (name, method, path, whether images are made where the allocator is compiled)
 
 
 def run(seconds: float = 0.5, repeats: int = 3) -> list[dict[str, object]]:
     """One row per case: `name`, `cpu_us` (best of `repeats`), `ratio` to the calibration loop of the same run."""
     calibration_us = _best(_calibrate, seconds, repeats)
     rows: list[dict[str, object]] = [{"name": "calibration loop", "cpu_us": round(calibration_us, 1), "ratio": 1.0}]
-    for name, method, path in (
-        ("JS write, interpreter reused", "POST", "/log/private?id=42"),
-        ("JS read, interpreter reused", "GET", "/log/private?id=42"),
-        ("JS write, fresh interpreter", "POST", "/log/private_fresh?id=42"),
-        ("JS read, fresh interpreter", "GET", "/log/private_fresh?id=42"),
-    ):
-        cpu_us = _best(_case(method, path), seconds, repeats)
+    for name, method, path, images in _CASES:
+        if images and not memory.is_compiled():
+            continue
+        with _images(images):
+            cpu_us = _best(_case(method, path), seconds, repeats)
         rows.append({"name": name, "cpu_us": round(cpu_us, 1), "ratio": round(cpu_us / calibration_us, 3)})
     return rows
+
+
+@contextmanager
+def _images(allowed: bool) -> Iterator[None]:
+    library = memory._lib
+    try:
+        memory._lib = library if allowed else None
+        yield
+    finally:
+        memory._lib = library
 
 
 def _case(method: str, url: str) -> Callable[[], None]:

@@ -2,41 +2,59 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 
+from dataplane.js.memory import is_compiled
 from tests.bench.load import LoadFailed, Measured, Plan, measure
 from tests.bench.rows import Effort, Row
-from tests.support.nodes import ROOT, NodeProcess, Service, wait_until
+from tests.support.nodes import NODE, ROOT, NodeProcess, Service, wait_until
 
 _APP = ROOT / "samples" / "logging"
 _BODY = json.dumps({"msg": "m" * 50}, separators=(",", ":"))
 _SHAPES = ((1, 1), (16, 1), (64, 1))
 _SIZES = (1, 3)
+_WITHOUT_IMAGES = (str(ROOT / "tests" / "support" / "programs" / "without_images.py"),)
 
 
 def run(effort: Effort) -> list[Row]:
-    """Requests of every kind, connection count and service size; the median run of each by CPU."""
+    """Requests of every kind, connection count and service size; the median run of each by CPU.
+
+    A fresh interpreter is a new runtime here; `run_images` measures the other way.
+    """
     rows: list[Row] = []
     for size in _SIZES:
-        with service(size) as running:
+        with service(size, program=_WITHOUT_IMAGES) as running:
             primary = running.primary()
             rows.append(_memory(running, f"{size} nodes, at start"))
             for name, plan in _plans(running, primary, effort):
-                rows.append(_row(f"{size} node{'s'[: size > 1]}", name, plan, effort.repeats))
+                rows.append(_row(_group(size), name, plan, effort.repeats))
             rows.append(_memory(running, f"{size} nodes, after the load"))
     return rows
 
 
+def run_images(effort: Effort) -> list[Row]:
+    """Fresh interpreters from memory images, on services of both sizes."""
+    if not is_compiled():
+        raise RuntimeError("dataplane/js/_memory.c is not compiled")
+    rows: list[Row] = []
+    for size in _SIZES:
+        with service(size) as running:
+            for name, plan in _requests(running, running.primary(), effort, {"_fresh": "fresh image"}):
+                rows.append(_row(_group(size), name, plan, effort.repeats))
+            rows.append(_memory(running, f"{size} nodes with images, after the load"))
+    return rows
+
+
 @contextmanager
-def service(size: int) -> Iterator[Service]:
+def service(size: int, program: Sequence[str] = NODE) -> Iterator[Service]:
     """A service with CCF's default election timeout and signature interval, open, with every record below 1,000 set."""
     with tempfile.TemporaryDirectory() as temporary:
         directory = Path(temporary) / "service"
         with Service.start(
-            size, directory, election_timeout_ms=5000, signature_delay_ms=1000, open_with=_APP
+            size, directory, election_timeout_ms=5000, signature_delay_ms=1000, open_with=_APP, program=program
         ) as running:
             session = running.session(running.primary(), "user0")
             for number in range(1000):
@@ -46,13 +64,7 @@ def service(size: int) -> Iterator[Service]:
 
 
 def _plans(running: Service, primary: NodeProcess, effort: Effort) -> Iterator[tuple[str, Plan]]:
-    for method, verb in (("POST", "write"), ("GET", "read")):
-        for fresh, interpreter in (("", "reused"), ("_fresh", "fresh")):
-            for suffix, caller in (("", "user cert"), ("/anonymous", "none")):
-                for connections, depth in _SHAPES:
-                    path = f"/app/log/private{fresh}{suffix}?id=%d"
-                    name = f"{verb}, {interpreter}, {caller}, {connections}x{depth}"
-                    yield name, _plan(running, primary, path, method, connections, depth, effort, not suffix)
+    yield from _requests(running, primary, effort, {"": "reused", "_fresh": "fresh"})
     yield (
         "write, reused, user cert, 1x100",
         _plan(running, primary, "/app/log/private?id=%d", "POST", 1, 100, effort, True),
@@ -62,6 +74,22 @@ def _plans(running: Service, primary: NodeProcess, effort: Effort) -> Iterator[t
             path = "/app/log/private?id=%d"
             yield "write through a backup, 10x1", _plan(running, node, path, "POST", 10, 1, effort, True, primary)
             break
+
+
+def _requests(
+    running: Service, primary: NodeProcess, effort: Effort, interpreters: Mapping[str, str]
+) -> Iterator[tuple[str, Plan]]:
+    for method, verb in (("POST", "write"), ("GET", "read")):
+        for fresh, interpreter in interpreters.items():
+            for suffix, caller in (("", "user cert"), ("/anonymous", "none")):
+                for connections, depth in _SHAPES:
+                    path = f"/app/log/private{fresh}{suffix}?id=%d"
+                    name = f"{verb}, {interpreter}, {caller}, {connections}x{depth}"
+                    yield name, _plan(running, primary, path, method, connections, depth, effort, not suffix)
+
+
+def _group(size: int) -> str:
+    return f"{size} node{'s'[: size > 1]}"
 
 
 def _plan(
