@@ -1,13 +1,15 @@
 """`POST /node/join`: a node presents its evidence and is recorded, trusted at once or Pending (node-api.md 6.4)."""
 
-import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from dataplane.apps.endpoint import Context, Response, json_response
-from dataplane.attestation.registry import verify_join_evidence
+from dataplane.attestation.platform import Evidence, InvalidQuote
+from dataplane.attestation.registry import Trusted, claimed_measurement, verify_join_evidence
+from dataplane.attestation.snp_policy import SnpPolicy
+from dataplane.attestation.uvm import UvmEndorsements
 from dataplane.crypto.certs import (
     InvalidCertificate,
     csr_public_key,
@@ -28,6 +30,10 @@ from dataplane.governance.nodes import (
 )
 from dataplane.governance.service import ServiceStatus, service_info
 from dataplane.kv.tables import (
+    NODES_SNP_HOST_DATA,
+    NODES_SNP_MEASUREMENTS,
+    NODES_SNP_TCB_VERSIONS,
+    NODES_SNP_UVM_ENDORSEMENTS,
     NODES_VIRTUAL_HOST_DATA,
     NODES_VIRTUAL_MEASUREMENTS,
     load_json,
@@ -93,7 +99,7 @@ def _join(context: Context, node: JoinTarget, ops: ServiceOps, candidate: _Candi
         return _to_primary(node, context.request.interface)
     check_can_join(tx, candidate.description)
     if record is None:
-        _check_evidence(tx, candidate)
+        _check_evidence(tx, candidate, ops.now())
     if status in _TRUSTED_AT_ONCE:
         return _trust_now(tx, node, ops, candidate)
     if record is None:
@@ -155,15 +161,25 @@ def _to_primary(node: JoinTarget, interface: str | None) -> Response:
     return json_response({"error": error}, 308, {"location": f"https://{address}/node/join"})
 
 
-def _check_evidence(tx: Tx, candidate: _Candidate) -> None:
-    reason = verify_join_evidence(
-        candidate.description.quote_info,
-        candidate.public_key_der,
-        trusted_measurements=[key.decode() for key, _ in tx.items(NODES_VIRTUAL_MEASUREMENTS)],
-        trusted_host_data=[key.decode() for key, _ in tx.items(NODES_VIRTUAL_HOST_DATA)],
-    )
+def _check_evidence(tx: Tx, candidate: _Candidate, now: datetime) -> None:
+    trusted = Trusted(_keys(tx, NODES_VIRTUAL_MEASUREMENTS), _keys(tx, NODES_VIRTUAL_HOST_DATA), _snp_policy(tx))
+    reason = verify_join_evidence(candidate.description.quote_info, candidate.public_key_der, trusted, now)
     if reason is not None:
         raise RpcError(401, "InvalidQuote", reason)
+
+
+def _snp_policy(tx: Tx) -> SnpPolicy:
+    roots = [
+        UvmEndorsements(did.decode(), feed, endorsed["svn"])
+        for did, value in tx.items(NODES_SNP_UVM_ENDORSEMENTS)
+        for feed, endorsed in load_json(value).items()
+    ]
+    versions = {key.decode(): load_json(value) for key, value in tx.items(NODES_SNP_TCB_VERSIONS)}
+    return SnpPolicy(_keys(tx, NODES_SNP_HOST_DATA), _keys(tx, NODES_SNP_MEASUREMENTS), roots, versions)
+
+
+def _keys(tx: Tx, table: str) -> list[str]:
+    return [key.decode() for key, _ in tx.items(table)]
 
 
 def _candidate(body: bytes, certificate_pem: str) -> _Candidate:
@@ -193,18 +209,25 @@ def _description(request: Mapping[str, Any], node_id: NodeId, public_key: str, c
     for interface in (network["node_to_node_interface"], *network["rpc_interfaces"].values()):
         _check_addresses(interface)
     load_rsa_public_key(request["public_encryption_key"])
-    evidence = load_json(base64.b64decode(quote["quote"], validate=True))
     return NodeDescription(
         id=node_id,
         node_to_node_interface=network["node_to_node_interface"],
         rpc_interfaces=network["rpc_interfaces"],
         quote_info=quote,
-        measurement=str(evidence["measurement"]).encode(),
+        measurement=claimed_measurement(_evidence(quote)),
         public_key_pem=public_key,
         encryption_public_key_pem=request["public_encryption_key"],
         csr_pem=csr,
         data=request.get("node_data"),
     )
+
+
+def _evidence(quote_info: Mapping[str, Any]) -> Evidence:
+    """What is no evidence at all makes the request malformed; whether evidence is good is judged later."""
+    try:
+        return Evidence.from_json(quote_info)
+    except InvalidQuote as error:
+        raise ValueError(error.message) from error
 
 
 def _startup_seqno(request: Mapping[str, Any]) -> int | None:

@@ -3,6 +3,7 @@
 import json
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -10,6 +11,10 @@ import pytest
 
 from dataplane.api.join import join_endpoint
 from dataplane.apps.endpoint import Context, Identity, Request, Response
+from dataplane.attestation import registry
+from dataplane.attestation.platform import Evidence
+from dataplane.attestation.snp import verify_report
+from dataplane.attestation.snp_tcb import tcb_hex
 from dataplane.crypto.certs import (
     create_csr,
     is_issued_by,
@@ -20,6 +25,10 @@ from dataplane.crypto.keys import key_id, spki_der
 from dataplane.errors import CcfError
 from dataplane.kv.tables import NODES_ENDORSED_CERTIFICATES, NODES_INFO, SERVICE_INFO, get_json, put_json
 from tests.support.governance import HOST_DATA, MEASUREMENT, NOW, World, action, node_key, party, service_cert
+from tests.support.snp import HOST_DATA as SNP_HOST_DATA
+from tests.support.snp import MEASUREMENT as SNP_MEASUREMENT
+from tests.support.snp import NOW as SNP_NOW
+from tests.support.snp import TCB, Chip, builder_chain, did, endorse, rsa_key
 
 MEMBERS = [party("alice"), party("bob")]
 ADMISSION = {"identity": {"cert": "PEM", "priv_key": "not shown"}, "ledger_secrets": []}
@@ -209,6 +218,64 @@ def test_evidence_that_is_refused(
     error = refused(request_.getfixturevalue(stage), target, request(**changes))
     assert (error.status, error.code) == (401, "InvalidQuote")
     assert fragment in error.message
+
+
+def test_an_snp_node_joins_a_service_that_trusts_it(
+    opened: World, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each list of the members is needed, and the evidence is looked at in their order."""
+    chip = Chip()
+    monkeypatch.setattr(registry, "verify_report", partial(verify_report, root_keys=chip.root_keys()))
+    monkeypatch.setattr(opened.ops, "now", lambda: SNP_NOW, raising=False)
+    digest = sha256(spki_der(node_key("joiner").public_key())).digest()
+    body = request() | {"quote_info": _snp_quote(chip.report({0x50: digest}), chip.endorsements())}
+    steps = [
+        ("host data is not authorised", action("add_snp_host_data", host_data=SNP_HOST_DATA.hex(), security_policy="")),
+        ("known enclave measurement", action("add_snp_measurement", measurement=SNP_MEASUREMENT.hex())),
+        ("invalid CPUID", action("set_snp_minimum_tcb_version_hex", cpuid="00a00f11", tcb_version=tcb_hex(TCB))),
+    ]
+    for fragment, remedy in steps:
+        error = refused(opened, target, body)
+        assert (error.status, error.code) == (401, "InvalidQuote")
+        assert fragment in error.message
+        opened.accept(remedy)
+    bound_to_another = request() | {"quote_info": _snp_quote(chip.report(), chip.endorsements())}
+    assert "report data does not contain" in refused(opened, target, bound_to_another).message
+    assert join(opened, target, body).status == 200
+    record = get_json(opened.store.begin(), NODES_INFO, node_id().encode())
+    assert (record["status"], record["code_digest"]) == ("Pending", SNP_MEASUREMENT.hex())
+    assert record["quote_info"]["format"] == "AMD_SEV_SNP_v1"
+
+
+def test_an_endorsed_snp_node_needs_a_trusted_endorser(
+    opened: World, target: Target, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chip, chain = Chip(), builder_chain(rsa_key("leaf"))
+    monkeypatch.setattr(registry, "verify_report", partial(verify_report, root_keys=chip.root_keys()))
+    monkeypatch.setattr(opened.ops, "now", lambda: SNP_NOW, raising=False)
+    opened.accept(action("add_snp_host_data", host_data=SNP_HOST_DATA.hex(), security_policy=""))
+    opened.accept(action("add_snp_measurement", measurement=SNP_MEASUREMENT.hex()))
+    opened.accept(action("set_snp_minimum_tcb_version_hex", cpuid="00a00f11", tcb_version=tcb_hex(TCB)))
+    payload = {"x-ms-sevsnpvm-launchmeasurement": SNP_MEASUREMENT.hex(), "x-ms-sevsnpvm-guestsvn": 8}
+    digest = sha256(spki_der(node_key("joiner").public_key())).digest()
+    quote = _snp_quote(chip.report({0x50: digest}), chip.endorsements(), endorse(rsa_key("leaf"), chain, payload))
+    error = refused(opened, target, request() | {"quote_info": quote})
+    assert "UVM endorsements are not authorised" in error.message
+    opened.accept(action("add_snp_uvm_endorsement", did=did(chain), feed="Feed", svn="9"))
+    assert "UVM endorsements are not authorised" in refused(opened, target, request() | {"quote_info": quote}).message
+    opened.accept(action("add_snp_uvm_endorsement", did=did(chain), feed="Feed", svn="8"))
+    assert join(opened, target, request() | {"quote_info": quote}).status == 200
+
+
+@pytest.mark.parametrize("quote", [b"", b"{}", bytes(1183), bytes(1184)])
+def test_a_report_that_does_not_verify(opened: World, target: Target, quote: bytes) -> None:
+    error = refused(opened, target, request() | {"quote_info": _snp_quote(quote, b"")})
+    assert (error.status, error.code) == (401, "InvalidQuote")
+    assert "Quote could not be verified" in error.message
+
+
+def _snp_quote(report: bytes, endorsements: bytes, uvm: bytes | None = None) -> dict[str, Any]:
+    return Evidence("AMD_SEV_SNP_v1", report, endorsements, uvm, tcb_hex(TCB)).to_json()
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from dataplane.attestation.platform import Evidence, InvalidQuote
-from dataplane.attestation.registry import load_platform, verify_join_evidence
+from dataplane.attestation.registry import Trusted, load_platform, verify_join_evidence
+from dataplane.attestation.snp_policy import SnpPolicy
 from dataplane.attestation.virtual import FORMAT, MEASUREMENT, VirtualPlatform, check_trusted
 from dataplane.crypto.keys import load_public_key, spki_der
 from dataplane.kv.tables import NODES_INFO, load_json
@@ -29,12 +30,8 @@ def evidence() -> Evidence:
 
 
 def verdict(quote_info: dict[str, Any], key: bytes = KEY_DER, **lists: list[str]) -> str | None:
-    return verify_join_evidence(
-        quote_info,
-        key,
-        trusted_measurements=lists.get("measurements", [MEASUREMENT]),
-        trusted_host_data=lists.get("host_data", [HOST_DATA]),
-    )
+    measurements, host_data = lists.get("measurements", [MEASUREMENT]), lists.get("host_data", [HOST_DATA])
+    return verify_join_evidence(quote_info, key, Trusted(measurements, host_data, SnpPolicy([], [], [], {})), NOW)
 
 
 def test_listed_evidence_is_accepted() -> None:
