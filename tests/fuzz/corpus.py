@@ -30,6 +30,7 @@ from tests.simulation.replica_machine import SECRET as SNAPSHOT_SECRET
 from tests.support.governance import action, party
 from tests.support.service_ledger import SECRET, filled_ledger
 from tests.support.snapshots import SERVICE_CERT, snapshot_files
+from tests.support.snp import MEASUREMENT, Chip, builder_chain, der, did, elliptic_key, endorse, rsa_key
 from tests.support.tokens import Issuer, elliptic_issuer
 
 _FILE = Path(__file__).parent / "corpus.json"
@@ -62,7 +63,7 @@ def secret(name: str) -> bytes:
 
 def make() -> dict[str, Any]:
     """The corpus, made anew."""
-    parts = [_envelopes(), _certificates(), _tokens(), _ledger(), _snapshots(), _governance()]
+    parts = [_envelopes(), _certificates(), _tokens(), _ledger(), _snapshots(), _governance(), _snp()]
     examples = {name: [b64encode(data).decode() for data in made] for part in parts for name, made in part[0].items()}
     secrets = {"ledger": SECRET, "snapshot": SNAPSHOT_SECRET}
     return {
@@ -128,6 +129,19 @@ def _snapshots() -> Part:
         "snapshots": [made.with_json, made.with_cose, made.frame],
         "COSE receipts": [made.with_cose[len(made.frame) :]],
     }, {"snapshot certificate": SERVICE_CERT, "snapshot evidence": str(made.evidence)}
+
+
+def _snp() -> Part:
+    chip, chain = Chip(), builder_chain(rsa_key("leaf"))
+    elliptic = builder_chain(elliptic_key("leaf"))
+    payload = {"x-ms-sevsnpvm-launchmeasurement": MEASUREMENT.hex(), "x-ms-sevsnpvm-guestsvn": "8"}
+    endorsed = [endorse(rsa_key("leaf"), chain, payload), endorse(elliptic_key("leaf"), elliptic, payload)]
+    return {
+        "SNP reports": [chip.report()],
+        "SNP endorsements": [chip.endorsements()],
+        "UVM endorsements": endorsed,
+        "certificate chains": [chain[0], *der(chip.chain())],
+    }, {"SNP root keys": chip.root_keys(), "UVM issuers": [did(chain), did(elliptic)]}
 
 
 _ENDPOINT = {
