@@ -18,7 +18,8 @@ from dataplane.host.log import configure, flush, line_writer
 from dataplane.host.signals import StopSignals
 from dataplane.http.descriptors import raise_descriptor_limit
 from dataplane.node.join import JoinFailed
-from dataplane.node.start import RunningNode, StartFailed, start_node
+from dataplane.node.start import RunningNode, start_node
+from dataplane.node.startup_files import StartFailed
 from dataplane.node.startup_snapshot import SnapshotUnusable
 
 _LOG_FLUSH_S = 0.02
