@@ -17,6 +17,7 @@ from dataplane.crypto.asymmetric import (
     OkpPublicKey,
     RsaPrivateKey,
     RsaPublicKey,
+    rsa_private_to_convert,
 )
 from dataplane.crypto.keys import InvalidKey
 
@@ -101,13 +102,13 @@ def rsa_public_key(jwk: Mapping[str, object]) -> RsaPublicKey:
 
 
 def rsa_private_key(jwk: Mapping[str, object]) -> RsaPrivateKey:
-    """The inverse of `rsa_private_jwk`; raises `InvalidKey`, also where the numbers do not belong together."""
+    """The inverse of `rsa_private_jwk`; raises `InvalidKey`, also where the numbers do not belong together.
+
+    It is there to be written as PEM (`rsa_private_to_convert`).
+    """
     public = _rsa_numbers(jwk)
     p, q, dp, dq, qi = (_number(jwk, name) for name in _CRT_PARTS)
-    try:
-        return rsa.RSAPrivateNumbers(p, q, _number(jwk, "d"), dp, dq, qi, public).private_key()
-    except ValueError as error:
-        raise InvalidKey(f"the JWK is no private RSA key: {error}") from error
+    return rsa_private_to_convert(rsa.RSAPrivateNumbers(p, q, _number(jwk, "d"), dp, dq, qi, public))
 
 
 def okp_public_key(jwk: Mapping[str, object]) -> OkpPublicKey:

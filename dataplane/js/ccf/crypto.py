@@ -237,7 +237,7 @@ FUNCTIONS: Mapping[str, _Function] = {
     "pubPemToJwk": _pem_to_jwk(asymmetric.load_ec_public, jwk.ec_public_jwk),
     "pemToJwk": _pem_to_jwk(asymmetric.load_ec_private, jwk.ec_private_jwk),
     "pubRsaPemToJwk": _pem_to_jwk(asymmetric.load_rsa_public, jwk.rsa_public_jwk),
-    "rsaPemToJwk": _pem_to_jwk(asymmetric.load_rsa_private, jwk.rsa_private_jwk),
+    "rsaPemToJwk": _pem_to_jwk(asymmetric.load_rsa_private_to_convert, jwk.rsa_private_jwk),
     "pubEddsaPemToJwk": _pem_to_jwk(asymmetric.load_okp_public, jwk.okp_public_jwk),
     "eddsaPemToJwk": _pem_to_jwk(asymmetric.load_okp_private, jwk.okp_private_jwk),
     "pubJwkToPem": _jwk_to_pem(jwk.ec_public_key, asymmetric.public_pem),
