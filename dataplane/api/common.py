@@ -13,6 +13,8 @@ from dataplane.kv.tx import Tx
 from dataplane.past import Historical, PastState
 from dataplane.txid import InvalidTxID, TxID
 
+_OUT_OF_RANGE = "Invalid value for view_history_since, must be in range [1, current_term]"
+
 Deployed = Callable[[Tx], Iterable[Endpoint]]
 """The endpoints the members deployed, as a transaction sees them."""
 
@@ -65,17 +67,16 @@ def _commit(context: Context) -> Response:
 def _history_since(query: Mapping[str, str], current_view: int) -> int | None:
     whole = query.get("view_history", "false")
     if whole not in ("true", "false"):
-        raise InvalidQueryParameterValue("Invalid value for view_history: expected true or false.")
+        raise InvalidQueryParameterValue("Invalid value for view_history, must be one of [true, false] when present")
     if whole == "true":
         return 1
     since = query.get("view_history_since")
     if since is None:
         return None
     if not since.isdecimal() or int(since) < 1:
-        raise InvalidQueryParameterValue("Invalid value for view_history_since: expected a view, at least 1.")
+        raise InvalidQueryParameterValue(_OUT_OF_RANGE)
     if int(since) > current_view:
-        text = f"Invalid value for view_history_since: {since} exceeds the current view {current_view}."
-        raise RpcError(404, "InvalidQueryParameterValue", text)
+        raise RpcError(404, "InvalidQueryParameterValue", _OUT_OF_RANGE)
     return int(since)
 
 

@@ -14,16 +14,14 @@ FIRST_RELEASES_INTERFACE = "ccf.default_rpc_interface"
 
 
 def load_node_record(value: bytes) -> dict[str, Any]:
-    """The record, with `node_to_node_interface` and `rpc_interfaces`, and a published address in each."""
+    """The record, its addresses in `node_to_node_interface` and `rpc_interfaces`, each with a published one."""
     record: dict[str, Any] = load_json(value)
-    interfaces = record.get("rpc_interfaces")
-    if interfaces is None:
+    if "rpc_interfaces" not in record and "rpchost" in record:
         only = {"bind_address": _flat(record, "rpc"), "published_address": _flat(record, "pub")}
-        interfaces = {FIRST_RELEASES_INTERFACE: only}
-    return record | {
-        "node_to_node_interface": _node_to_node(record),
-        "rpc_interfaces": {name: _published(interface) for name, interface in interfaces.items()},
-    }
+        record["rpc_interfaces"] = {FIRST_RELEASES_INTERFACE: only}
+    if "node_to_node_interface" in record or "nodehost" in record:
+        record["node_to_node_interface"] = _node_to_node(record)
+    return record
 
 
 def node_to_node_address(record: Mapping[str, Any]) -> str:
@@ -32,14 +30,11 @@ def node_to_node_address(record: Mapping[str, Any]) -> str:
 
 
 def _node_to_node(record: Mapping[str, Any]) -> dict[str, Any]:
-    return _published(record.get("node_to_node_interface") or {"bind_address": _flat(record, "node")})
+    interface = dict(record.get("node_to_node_interface") or {"bind_address": _flat(record, "node")})
+    if "published_address" not in interface:
+        interface["published_address"] = interface["bind_address"]
+    return interface
 
 
 def _flat(record: Mapping[str, Any], kind: str) -> str:
     return f"{record[f'{kind}host']}:{record[f'{kind}port']}"
-
-
-def _published(interface: Mapping[str, Any]) -> dict[str, Any]:
-    if "published_address" in interface:
-        return dict(interface)
-    return {**interface, "published_address": interface["bind_address"]}

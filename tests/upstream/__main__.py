@@ -11,21 +11,25 @@ stay in the working directory.
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+from zlib import crc32
 
 from tests.support.results import RESULTS, save
 from tests.support.tool_envs import find_python, tool_python
-from tests.upstream.functions import descriptions, functions_run
+from tests.upstream.report import write_report
 from tests.upstream.scripts import SCRIPTS, Script
 
 LAUNCH = Path(__file__).with_name("launch.py")
 PACKAGES = ("js_generic", "samples/apps/logging/logging")
+_TEXT = 300  # characters of an exception that are kept
 SUPPORT = ("tests/config.jinja", "python/utils/keygenerator.sh", "python/utils/submit_recovery_share.sh")
 
 
@@ -37,15 +41,17 @@ def main(arguments: Sequence[str]) -> int:
     if python is None or not chosen:
         print("Python 3.12 is needed" if python is None else f"no such script among {[s.name for s in SCRIPTS]}")
         return 2
-    interpreter = tool_python("upstream", _requirements(tree), python)
+    requirements = _requirements(tree)
+    interpreter = tool_python(f"upstream-{crc32(repr(requirements).encode()):08x}", requirements, python)
     build = _build_directory(tree)
     _prepare_npm(tree)
-    known = descriptions(tree / "tests")
-    results = _earlier()
+    results = _earlier("scripts")
     for script in chosen:
-        results[script.name] = _run(script, tree, build, interpreter, known)
+        results[script.name] = _run(script, tree, build, interpreter)
         print(f"{script.name}: {results[script.name]}", flush=True)
-        save("upstream", {"scripts": dict(sorted(results.items()))})
+        defined = _earlier("defined") | {script.file: _defined(tree / "tests" / script.path)}
+        save("upstream", {"scripts": dict(sorted(results.items())), "defined": dict(sorted(defined.items()))})
+        write_report()
     return 0 if all(results[script.name]["passed"] for script in chosen) else 1
 
 
@@ -74,8 +80,9 @@ def _prepare_npm(tree: Path) -> None:
         subprocess.run(["npm", "install", "--no-package-lock", "--ignore-scripts"], cwd=package, check=True)
 
 
-def _run(script: Script, tree: Path, build: Path, interpreter: Path, known: Mapping[str, str]) -> dict[str, object]:
-    log = build / f"{script.name}.log"
+def _run(script: Script, tree: Path, build: Path, interpreter: Path) -> dict[str, object]:
+    log, record = build / f"{script.name}.log", build / f"{script.name}.json"
+    record.unlink(missing_ok=True)
     environment = {
         **os.environ,
         "PATH": f"{interpreter.parent}:{os.environ['PATH']}",
@@ -85,24 +92,33 @@ def _run(script: Script, tree: Path, build: Path, interpreter: Path, known: Mapp
     begin = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            _command(script, tree, interpreter),
+            _command(script, tree, interpreter, record),
             cwd=build, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
         status = _wait(process, script.timeout_s)
-    ran = functions_run(log.read_text(errors="replace"), known)
+    functions = json.loads(record.read_text()) if record.exists() else {"ran": [], "failed": {}}
     return {
         "group": script.group,
         "passed": status == 0,
         "status": status if status is not None else f"no end within {script.timeout_s:.0f} s",
         "seconds": round(time.monotonic() - begin),
-        "functions": ran,
-        "failed_in": None if status == 0 else (ran[-1] if ran else "start"),
+        "functions": functions["ran"],
+        "failed": {} if status == 0 else {name: text[:_TEXT] for name, text in functions["failed"].items()},
     }
 
 
-def _command(script: Script, tree: Path, interpreter: Path) -> list[str]:
-    command = [str(interpreter), str(LAUNCH), f"{{tree}}/tests/{script.path}", "-b", ".", "--label", script.name]
+def _command(script: Script, tree: Path, interpreter: Path, record: Path) -> list[str]:
+    command = [
+        str(interpreter),
+        str(LAUNCH),
+        str(record),
+        f"{{tree}}/tests/{script.path}",
+        "-b",
+        ".",
+        "--label",
+        script.name,
+    ]
     command += ["--log-level", "info", "--worker-threads", "0", "--tick-ms", "1"]
     for path in script.constitution:
         command += ["--constitution", path]
@@ -124,9 +140,14 @@ def _wait(process: "subprocess.Popen[bytes]", timeout_s: float) -> int | None:
             process.wait()
 
 
-def _earlier() -> dict[str, dict[str, object]]:
+def _defined(path: Path) -> list[str]:
+    """The test functions of a script, in its order. By pattern: only a newer Python than ours may parse it."""
+    return [f"{path.stem}.{name}" for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)]
+
+
+def _earlier(part: str) -> dict[str, Any]:
     path = RESULTS / "upstream.json"
-    return dict(json.loads(path.read_text()).get("scripts", {})) if path.exists() else {}
+    return dict(json.loads(path.read_text()).get(part, {})) if path.exists() else {}
 
 
 if __name__ == "__main__":

@@ -1,19 +1,71 @@
-"""Runs one of CCF's scripts with what our executable needs to stand in for the native logging sample.
+"""Runs one of CCF's scripts, which stays as it is, with two things around it.
 
-    python launch.py SCRIPT [ARGUMENT...]
+    python launch.py RECORD SCRIPT [ARGUMENT...]
 
-Executed by the Python of the scripts, with their directory on its path; they stay as they are. A service whose ledger
-was written by the native sample holds no JavaScript application: the native one answers at once when such a service has
-been recovered, ours once the bundle is deployed, so that is done before the script goes on.
+Executed by the Python of the scripts (3.12), with their directory on its path.
+
+Our executable stands in for the native logging sample. A service whose ledger that sample wrote holds no JavaScript
+application: the native one answers at once when such a service has been recovered, ours once the bundle is deployed, so
+that is done before the script goes on.
+
+RECORD is a JSON file: `ran`, the test functions that were entered, in order, and `failed`, those an exception left,
+with the exception.
 """
 
+import json
 import runpy
 import sys
 from http import HTTPStatus
+from pathlib import Path
 
 import infra.network
 
+TESTS = Path(infra.network.__file__).parents[1]
+TOOL = sys.monitoring.PROFILER_ID
+
 _recover = infra.network.Network.recover
+
+
+def main(record, *arguments):
+    """Run the script and leave the record, whatever becomes of the script."""
+    infra.network.Network.recover = recover_with_application
+    ran, failed = {}, {}
+    watch(ran, failed)
+    sys.argv = list(arguments)
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    finally:
+        sys.monitoring.free_tool_id(TOOL)
+        Path(record).write_text(json.dumps({"ran": list(ran), "failed": failed}))
+
+
+def watch(ran, failed):
+    """Note the test functions of the scripts by what the interpreter says of their frames."""
+    events = sys.monitoring.events
+    sys.monitoring.use_tool_id(TOOL, "upstream")
+
+    def started(code, offset):
+        name = test_name(code)
+        if name is not None:
+            ran.setdefault(name)
+        return sys.monitoring.DISABLE  # once is enough, and nothing else is slowed down
+
+    def left(code, offset, error):
+        name = test_name(code)
+        if name is not None:
+            failed.setdefault(name, f"{type(error).__name__}: {error}")
+
+    sys.monitoring.register_callback(TOOL, events.PY_START, started)
+    sys.monitoring.register_callback(TOOL, events.PY_UNWIND, left)
+    sys.monitoring.set_events(TOOL, events.PY_START | events.PY_UNWIND)
+
+
+def test_name(code):
+    """`script.function` for a test function or a part of a script that runs some; None for all else."""
+    path = Path(code.co_filename)
+    is_test = code.co_name.startswith(("test_", "run_")) and "<locals>" not in code.co_qualname
+    in_scripts = path.is_relative_to(TESTS) and path.parent.name not in ("infra", "suite")
+    return f"{path.stem}.{code.co_name}" if is_test and in_scripts else None
 
 
 def recover_with_application(network, args, *positional, **named):
@@ -33,6 +85,4 @@ def _has_application(node):
 
 
 if __name__ == "__main__":
-    infra.network.Network.recover = recover_with_application
-    sys.argv = sys.argv[1:]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    main(*sys.argv[1:])

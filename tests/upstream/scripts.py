@@ -124,3 +124,9 @@ SCRIPTS = (
         constitution=TEST_CONSTITUTION,
     ),
 )  # fmt: skip
+
+REASONS: dict[str, str] = {
+    "jwt_test.auto": "its last function fetches keys from login.microsoftonline.com; all others pass",
+}
+"""Why an entry, or every entry of a script, does not exit 0 although our node does what the original does, or what is
+to come in a later step."""
