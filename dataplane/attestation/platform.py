@@ -43,13 +43,15 @@ class Evidence:
     def from_json(cls, value: Mapping[str, Any]) -> "Evidence":
         """Read a `quote_info` object; raises `InvalidQuote`."""
         try:
-            uvm = value.get("uvm_endorsements")
+            uvm, tcb = value.get("uvm_endorsements"), value.get("endorsed_tcb")
+            if not (tcb is None or isinstance(tcb, str)):
+                raise TypeError("endorsed_tcb is not a text")
             return cls(
                 format=str(value["format"]),
                 quote=b64decode(value["quote"], validate=True),
                 endorsements=b64decode(value["endorsements"], validate=True),
                 uvm_endorsements=None if uvm is None else b64decode(uvm, validate=True),
-                endorsed_tcb=value.get("endorsed_tcb"),
+                endorsed_tcb=tcb,
             )
         except (KeyError, TypeError, AttributeError, ValueError, Base64Error) as error:
             raise InvalidQuote(f"Quote could not be verified: {error!r}") from error

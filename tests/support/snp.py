@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
+from pathlib import Path
 
 import cbor2
 from cryptography import x509
@@ -20,6 +21,10 @@ from dataplane.attestation.snp import verify_report
 from dataplane.attestation.snp_report import REPORT_SIZE, SIGNED_SIZE, Report
 from dataplane.attestation.snp_tcb import Product
 from dataplane.crypto.cose import encode_sign1
+
+SAMPLE = Path(__file__).parents[1] / "vectors" / "snp"
+"""A real report whose code is endorsed: `SAMPLE_FILES` in the order the JavaScript function takes them."""
+SAMPLE_FILES = ("milan_attestation.bin", "milan_endorsements.pem", "uvm_endorsements.cose")
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 MEASUREMENT = bytes(range(48))
@@ -40,6 +45,11 @@ _PSS = padding.PSS(padding.MGF1(hashes.SHA384()), 48)
 _AMD = "1.3.6.1.4.1.3704.1"
 
 Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+def sample() -> list[bytes]:
+    """Report, certificates and UVM endorsements of a real machine."""
+    return [(SAMPLE / name).read_bytes() for name in SAMPLE_FILES]
 
 
 @cache

@@ -101,6 +101,10 @@ def request(name: str = "joiner", port: int = 9500, **changes: Any) -> dict[str,
     return body | changes
 
 
+def _snp_quote(report: bytes, endorsements: bytes, uvm: bytes | None = None) -> dict[str, Any]:
+    return Evidence("AMD_SEV_SNP_v1", report, endorsements, uvm, tcb_hex(TCB)).to_json()
+
+
 def _network(**changes: object) -> dict[str, Any]:
     body = request()
     return body | {"node_info_network": body["node_info_network"] | changes}
@@ -274,10 +278,6 @@ def test_a_report_that_does_not_verify(opened: World, target: Target, quote: byt
     assert "Quote could not be verified" in error.message
 
 
-def _snp_quote(report: bytes, endorsements: bytes, uvm: bytes | None = None) -> dict[str, Any]:
-    return Evidence("AMD_SEV_SNP_v1", report, endorsements, uvm, tcb_hex(TCB)).to_json()
-
-
 @pytest.fixture
 def request_(request: pytest.FixtureRequest) -> pytest.FixtureRequest:
     return request
@@ -320,6 +320,7 @@ def test_a_signing_request_of_another_key(opening: World, target: Target) -> Non
         {},
         request() | {"quote_info": None},
         request() | {"quote_info": {"quote": "!"}},
+        request() | {"quote_info": _snp_quote(b"", b"") | {"endorsed_tcb": 5}},
         request() | {"node_info_network": {}},
         request() | {"public_encryption_key": "no key"},
         _network(node_to_node_interface={}),

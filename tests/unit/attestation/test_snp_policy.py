@@ -6,12 +6,14 @@ from hashlib import sha256
 import pytest
 
 from dataplane.attestation.platform import InvalidQuote
+from dataplane.attestation.snp import verify_report
 from dataplane.attestation.snp_policy import SnpPolicy, check_against_policy
 from dataplane.attestation.snp_tcb import Product, least_tcb, meets, product_of, tcb_components, tcb_policy
-from dataplane.attestation.uvm import UvmEndorsements
+from dataplane.attestation.uvm import DEFAULT_ROOTS, UvmEndorsements
 from tests.support.snp import (
     HOST_DATA,
     MEASUREMENT,
+    NOW,
     TCB,
     TURIN_SPL,
     TURIN_TCB,
@@ -20,6 +22,7 @@ from tests.support.snp import (
     did,
     endorse,
     rsa_key,
+    sample,
 )
 
 KEY_DER = b"a public key"
@@ -71,6 +74,18 @@ def test_endorsements_alone_decide_about_the_measurement() -> None:
         policy = replace(POLICY, uvm_roots=roots)
         assert "UVM endorsements are not authorised" in _reason(policy, _uvm())
     assert "UVM endorsements are not authorised" in _reason(POLICY, b"")
+
+
+def test_a_real_node_is_trusted_by_who_trusts_what_it_runs() -> None:
+    """The key's digest apart: nobody has the key any more, so that check is the last one that is left."""
+    quote, endorsements, uvm = sample()
+    report = verify_report(quote, endorsements, NOW, endorsed_tcb="db18000000000004")
+    least = {"00a00f11": tcb_policy("00a00f11", "db18000000000004")}
+    policy = SnpPolicy([report.host_data.hex()], [], DEFAULT_ROOTS, least)
+    with pytest.raises(InvalidQuote, match="does not contain node's public key hash"):
+        check_against_policy(report, uvm, KEY_DER, policy)
+    with pytest.raises(InvalidQuote, match="UVM endorsements are not authorised"):
+        check_against_policy(report, uvm, KEY_DER, replace(policy, uvm_roots=DEFAULT_ROOTS[1:]))
 
 
 def test_the_rest_of_the_report_data_is_zero() -> None:

@@ -11,7 +11,7 @@ from dataplane.attestation.uvm import DEFAULT_ROOTS, UvmEndorsements
 from dataplane.js.ccf import snp_attestation
 from dataplane.js.interpreter import JsError
 from tests.support.scripts import run
-from tests.support.snp import EKU, MEASUREMENT, NOW, TURIN_SPL, Chip, builder_chain, did, endorse, rsa_key
+from tests.support.snp import EKU, MEASUREMENT, NOW, TURIN_SPL, Chip, builder_chain, did, endorse, rsa_key, sample
 from tests.support.vectors import require_vectors
 
 VERIFY = "snp_attestation.verifySnpAttestation"
@@ -46,6 +46,12 @@ def test_a_real_report_becomes_the_object_of_the_type_declarations() -> None:
     sizes |= {"report_id": 32, "report_id_ma": 32, "chip_id": 64}
     assert {name: len(attestation[name]) for name in sizes} == sizes
     assert {name: len(value) for name, value in attestation["signature"].items()} == {"r": 72, "s": 72}
+
+
+def test_a_real_report_of_endorsed_code_verifies_whole() -> None:
+    result = _verify(*sample(), "db18000000000004")
+    assert result["attestation"]["host_data"].hex().startswith("4f4448c67f3c8dfc")
+    assert result["uvm_endorsements"] == {"did": DEFAULT_ROOTS[0].did, "feed": "ContainerPlat-AMD-UVM", "svn": "101"}
 
 
 def test_numbers_above_two_to_the_31_stay_what_they_are() -> None:
