@@ -1,5 +1,6 @@
 """`POST /node/join`: a node presents its evidence and is recorded, trusted at once or Pending (node-api.md 6.4)."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,6 +43,8 @@ from dataplane.kv.tx import Tx
 from dataplane.txid import NodeId
 
 _TRUSTED_AT_ONCE = frozenset({ServiceStatus.OPENING, ServiceStatus.RECOVERING})
+
+_log = logging.getLogger("node")
 
 
 class JoinTarget(Protocol):
@@ -198,6 +201,9 @@ def _candidate(body: bytes, certificate_pem: str) -> _Candidate:
             validity.days + 1,
             spki_der(key),
         )
+    except InvalidQuote as error:
+        _log.info("Evidence of a joining node: %s", error.message)  # the answer's text is pinned (node-api.md 1.8)
+        raise RpcError(401, "InvalidQuote", "Quote could not be verified") from error
     except InvalidCertificate as error:
         raise InvalidInput(f"The certificate or its signing request cannot be read: {error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -206,13 +212,13 @@ def _candidate(body: bytes, certificate_pem: str) -> _Candidate:
 
 def _description(request: Mapping[str, Any], node_id: NodeId, public_key: str, csr: str | None) -> NodeDescription:
     network, quote = request["node_info_network"], request["quote_info"]
-    for interface in (network["node_to_node_interface"], *network["rpc_interfaces"].values()):
-        _check_addresses(interface)
+    node_to_node = _published(network["node_to_node_interface"])
+    interfaces = {name: _published(interface) for name, interface in network["rpc_interfaces"].items()}
     load_rsa_public_key(request["public_encryption_key"])
     return NodeDescription(
         id=node_id,
-        node_to_node_interface=network["node_to_node_interface"],
-        rpc_interfaces=network["rpc_interfaces"],
+        node_to_node_interface=node_to_node,
+        rpc_interfaces=interfaces,
         quote_info=quote,
         measurement=claimed_measurement(_evidence(quote)),
         public_key_pem=public_key,
@@ -237,8 +243,11 @@ def _startup_seqno(request: Mapping[str, Any]) -> int | None:
     return seqno
 
 
-def _check_addresses(interface: Mapping[str, Any]) -> None:
+def _published(interface: Mapping[str, Any]) -> dict[str, Any]:
+    """The interface, published where it is bound unless it says otherwise. Raises `ValueError` for bad addresses."""
+    complete = {**interface, "published_address": interface.get("published_address", interface["bind_address"])}
     for name in ("bind_address", "published_address"):
-        host, _, port = interface[name].rpartition(":")
+        host, _, port = complete[name].rpartition(":")
         if not host or not port.isdecimal():
             raise ValueError(f"{name} is no address")
+    return complete

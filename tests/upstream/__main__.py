@@ -45,14 +45,16 @@ def main(arguments: Sequence[str]) -> int:
     interpreter = tool_python(f"upstream-{crc32(repr(requirements).encode()):08x}", requirements, python)
     build = _build_directory(tree)
     _prepare_npm(tree)
-    results = _earlier("scripts")
+    passed = True
     for script in chosen:
-        results[script.name] = _run(script, tree, build, interpreter)
-        print(f"{script.name}: {results[script.name]}", flush=True)
+        result = _run(script, tree, build, interpreter)
+        print(f"{script.name}: {result}", flush=True)
+        passed &= bool(result["passed"])
+        results = _earlier("scripts") | {script.name: result}
         defined = _earlier("defined") | {script.file: _defined(tree / "tests" / script.path)}
         save("upstream", {"scripts": dict(sorted(results.items())), "defined": dict(sorted(defined.items()))})
         write_report()
-    return 0 if all(results[script.name]["passed"] for script in chosen) else 1
+    return 0 if passed else 1
 
 
 def _requirements(tree: Path) -> list[str]:

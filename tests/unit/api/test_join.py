@@ -278,6 +278,21 @@ def test_a_report_that_does_not_verify(opened: World, target: Target, quote: byt
     assert "Quote could not be verified" in error.message
 
 
+@pytest.mark.parametrize("quote", ["", "AAAA"])
+def test_evidence_of_an_unknown_kind(opened: World, target: Target, quote: str) -> None:
+    quote_info = {"format": "OE_SGX_v1", "quote": quote, "endorsements": ""}
+    error = refused(opened, target, request() | {"quote_info": quote_info})
+    assert (error.status, error.code, error.message) == (401, "InvalidQuote", "Quote could not be verified")
+
+
+def test_an_interface_is_published_where_it_is_bound_unless_it_says_otherwise(opened: World, target: Target) -> None:
+    bound = {"bind_address": "127.0.0.1:9999"}
+    assert join(opened, target, _network(node_to_node_interface=bound, rpc_interfaces={"main": bound})).status == 200
+    record = get_json(opened.store.begin(), NODES_INFO, node_id().encode())
+    assert record["node_to_node_interface"]["published_address"] == "127.0.0.1:9999"
+    assert record["rpc_interfaces"]["main"]["published_address"] == "127.0.0.1:9999"
+
+
 @pytest.fixture
 def request_(request: pytest.FixtureRequest) -> pytest.FixtureRequest:
     return request
