@@ -77,8 +77,11 @@ def dump_json(value: object) -> bytes:
 
 
 def load_json(data: bytes) -> Any:
-    """Parse a JSON value of a table."""
-    return json.loads(data)
+    """Parse a JSON value of a table or a request; raises `ValueError`, also for one that nests too deep to be read."""
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("the JSON value nests too deep") from None
 
 
 def get_json(tx: Tx, table: str, key: bytes = UNIT_KEY) -> Any:

@@ -9,6 +9,7 @@ import json
 from base64 import b64decode, b64encode
 from datetime import UTC, datetime
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,21 +17,25 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from dataplane.attestation.platform import Evidence
+from dataplane.attestation.snp_tcb import tcb_hex
 from dataplane.crypto.certs import (
     create_csr,
     endorse_node_csr,
     load_certificate,
     self_signed_client_certificate,
+    self_signed_node_certificate,
     self_signed_service_certificate,
 )
 from dataplane.crypto.cose import sign1
-from dataplane.crypto.keys import public_pem
+from dataplane.crypto.keys import public_pem, spki_der
 from dataplane.kv.writeset import encode_maps
 from tests.simulation.replica_machine import SECRET as SNAPSHOT_SECRET
-from tests.support.governance import action, party
+from tests.support.governance import HOST_DATA, action, party
+from tests.support.governance import MEASUREMENT as VIRTUAL_MEASUREMENT
 from tests.support.service_ledger import SECRET, filled_ledger
 from tests.support.snapshots import SERVICE_CERT, snapshot_files
-from tests.support.snp import MEASUREMENT, Chip, builder_chain, der, did, elliptic_key, endorse, rsa_key
+from tests.support.snp import MEASUREMENT, TCB, Chip, builder_chain, der, did, elliptic_key, endorse, rsa_key
 from tests.support.tokens import Issuer, elliptic_issuer
 
 _FILE = Path(__file__).parent / "corpus.json"
@@ -179,7 +184,36 @@ def _governance() -> Part:
         action("remove_member", member_id="ab" * 32),
         action("remove_user", user_id="ab" * 32),
     ]
-    return {}, {"proposals": [{"actions": [one]} for one in actions], "bundles": [_BUNDLE]}
+    proposals = [{"actions": [one]} for one in actions]
+    return {}, {"proposals": proposals, "bundles": [_BUNDLE], **_join()}
+
+
+def _join() -> dict[str, Any]:
+    key = ec.generate_private_key(ec.SECP384R1())
+    report_data = sha256(spki_der(key.public_key())).digest()
+    evidence = {
+        "measurement": VIRTUAL_MEASUREMENT, "host_data": HOST_DATA, "report_data": b64encode(report_data).decode(),
+    }  # fmt: skip
+    interface = {"bind_address": "127.0.0.1:9500", "published_address": "127.0.0.1:9500"}
+    chip = Chip()
+    snp = Evidence("AMD_SEV_SNP_v1", chip.report({0x50: report_data}), chip.endorsements(), b"\xd2\x84", tcb_hex(TCB))
+    request = {
+        "node_info_network": {
+            "node_to_node_interface": interface,
+            "rpc_interfaces": {"main": {**interface, "endorsement": {"authority": "Service"}}},
+        },
+        "quote_info": {
+            "format": "Insecure_Virtual",
+            "quote": b64encode(json.dumps(evidence).encode()).decode(),
+            "endorsements": "",
+        },
+        "public_encryption_key": party("enc").encryption_pem,
+        "certificate_signing_request": create_csr(key, "CN=joiner", ["iPAddress:127.0.0.1"]),
+        "startup_seqno": None,
+        "node_data": {"a": 1},
+    }
+    certificate = self_signed_node_certificate(key, "CN=joiner", [], 9, _NOW, 3)
+    return {"joins": [request, {**request, "quote_info": snp.to_json()}], "joiner": certificate}
 
 
 if __name__ == "__main__":

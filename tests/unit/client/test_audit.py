@@ -58,7 +58,7 @@ def test_every_kind_of_byte_of_the_newest_signature(ledger: ServiceLedger, direc
     data = path.read_bytes()
     layout = read_layout(data)
     start, end = layout.bounds(len(layout.positions) - 1)
-    for offset in (*range(start, start + 130), *range(start + 130, end, 53)):
+    for offset in (*range(start, start + 44), *range(start + 44, start + 130, 5), *range(start + 130, end, 101)):
         place = place_of(path, data, offset, is_last=True)
         with corrupted(place, random):
             check = check_ledger(Selection([directory]), secrets=ledger.secrets if place.secret else None)
