@@ -440,8 +440,8 @@ class Replica:
         if history is not None:
             self.secret_history.append((seqno, history))
         value = writes.get(ENCRYPTED_LEDGER_SECRETS, {}).get(UNIT_KEY)
-        if value is None or self.secrets.has(seqno + 1):  # a joiner was given it beforehand
-            return
+        if value is None or seqno < self._public_before or self.secrets.has(seqno + 1):
+            return  # a joiner was given it beforehand, or will be with all that is from before a recovery
         for secret in self._open_secrets(value):
             if secret.version is None:
                 self.secrets.add(seqno + 1, secret.key)

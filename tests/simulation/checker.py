@@ -51,6 +51,27 @@ class Checker:
         self._roots: dict[tuple[int, int], bytes] = {}
         self._issued: dict[TxID, None] = {}
         self._snapshots: dict[int, bytes] = {}
+        self._service_seqno = 1  # where the present service began
+
+    def last_signed(self, node_id: str) -> TxID:
+        """The last signed entry on a node's disk."""
+        record = self.records[node_id]
+        synced = (written.entry for written in record.log[: record.disk.synced_seqno])
+        return max((TxID(entry.view, entry.seqno) for entry in synced if entry.signed), default=TxID(0, 0))
+
+    def recovered(self, node_id: str, raft: Raft, disk: MemoryDisk, source_id: str) -> None:
+        """A new service from the ledger of a node of the old one: nothing that was committed may be missing from it."""
+        seqno = raft.last_seqno
+        log = self.records[source_id].log[:seqno]
+        _require(seqno == self.last_signed(source_id).seqno, f"{node_id} recovers up to {seqno}")
+        _require(seqno >= len(self.committed), f"{node_id} recovers {seqno} of {len(self.committed)} committed entries")
+        for index, written in enumerate(self.committed):
+            _require(log[index].root == written.root, f"{node_id} recovers another entry at {index + 1}")
+        self.committed = list(log)
+        self._service_seqno = seqno + 1
+        self.records[node_id] = Record(node_id, raft, disk, list(log), commit_seqno=seqno, open=dict(self._issued))
+        for txid in self._issued:
+            self._status(self.records[node_id], txid)
 
     def watch(self, node_id: str, raft: Raft, disk: MemoryDisk) -> None:
         """A new node. One that begins with a snapshot has everything that was committed up to there, and no more."""
@@ -152,7 +173,7 @@ class Checker:
 
     def _active(self, record: Record) -> list[tuple[int, frozenset[str]]]:
         """The last configuration at or below the old commit, and every later one in the log."""
-        configurations = record.configurations
+        configurations = [c for c in record.configurations if c[0] >= self._service_seqno]
         first = 0
         for index, (seqno, _) in enumerate(configurations):
             if seqno <= record.commit_seqno:

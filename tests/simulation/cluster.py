@@ -10,6 +10,7 @@ import heapq
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from dataplane.consensus.configuration import RetirementPhase
 from dataplane.consensus.log import Nodes
@@ -59,6 +60,7 @@ class Cluster:
         self.trace: list[tuple[int, str, str, object]] = []
         self._rng = random.Random(plan.seed + 2)
         self._joins = random.Random(plan.seed + 6)
+        self._recovered_seqno = 0  # where the present service began, if it was recovered
         self._bare_seqno = 0  # of the latest snapshot that a node began with and nothing else
         self._kind = kind
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
@@ -93,15 +95,33 @@ class Cluster:
 
     def spawn(self, *, first: bool = False) -> Node:
         """A new process with a new identity and an empty disk."""
+        begin = Begin(first, None if first else self._snapshot(), recovered=self._recovered_seqno)
+        node = self._begin(begin)
+        self.checker.watch(node.node_id, node.machine.raft, node.disk)
+        self.note(node.node_id, "spawn", begin.snapshot or "")
+        return node
+
+    def restart(self) -> Node:
+        """All processes end at once; the first of a new service begins with the best ledger on any disk."""
+        for node in self.alive():
+            self.kill(node, "lost")
+        source = max(self.nodes.values(), key=lambda node: self.checker.last_signed(node.node_id))
+        frames = enumerate(source.disk.frames, 1)
+        ledger = [frame or cast(bytes, self._archived(seqno)) for seqno, frame in frames]
+        node = self._begin(Begin(first=True, ledger=ledger))
+        self.checker.recovered(node.node_id, node.machine.raft, node.disk, source.node_id)
+        self._recovered_seqno = node.machine.raft.last_seqno + 1
+        self._bare_seqno = 0
+        self.note(node.node_id, "recover", f"up to {node.machine.raft.last_txid} from {source.node_id[:8]}")
+        return node
+
+    def _begin(self, begin: Begin) -> Node:
         node_id = self._kind.name_of(len(self.nodes))
         pre_vote = len(self.nodes) % 2 < self.plan.pre_voters
-        begin = Begin(first, None if first else self._snapshot())
         machine = self._kind.make(node_id, replace(self.plan.settings, pre_vote=pre_vote), self._rng, begin)
         seqno = machine.raft.last_seqno
-        disk = MemoryDisk([b""] * seqno, seqno)
+        disk = MemoryDisk(list(begin.ledger[:seqno]) or [b""] * seqno, seqno)
         node = self.nodes[node_id] = Node(node_id, machine, disk, ticked_us=self.now_us)
-        self.checker.watch(node_id, machine.raft, disk)
-        self.note(node_id, "spawn", begin.snapshot or "")
         self.after(self._rng.randint(0, TICK_US), lambda: self._tick(node))
         return node
 
@@ -111,7 +131,8 @@ class Cluster:
         Without only where nobody alive could ever ask for an earlier entry; and whoever joins after one without must
         not begin before it. That is what `StartupSeqnoIsOld` is for (node-api.md 6.4).
         """
-        sources = [node for node in self.alive() if node.machine.raft.commit_seqno >= max(self._bare_seqno, 1)]
+        alive = (node for node in self.alive() if node.machine.whole)
+        sources = [node for node in alive if node.machine.raft.commit_seqno >= max(self._bare_seqno, 1)]
         if not self.plan.snapshots or not sources or (not self._bare_seqno and self._joins.random() < 0.2):
             return None
         source = self._joins.choice(sources)
@@ -248,7 +269,7 @@ class Cluster:
             self._transmit(node.node_id, receiver, message)
         if output.commit is not None:
             self.note(node.node_id, "commit", output.commit)
-            if self.plan.snapshots and self._joins.random() < 0.1:
+            if self.plan.snapshots and self._joins.random() < 0.1 and node.machine.whole:
                 self.checker.snapshot(node.node_id, node.machine.snapshot())
         self._react(node, output)
 

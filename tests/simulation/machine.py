@@ -59,10 +59,16 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """How a node begins: as the first of the service, or as one that joins, with a snapshot or with nothing."""
+    """How a node begins: as the first of the service, or as one that joins, with a snapshot or with nothing.
+
+    `ledger`: the first of a service that recovers one whose frames these are. `recovered`: where such a service began,
+    for those that join it.
+    """
 
     first: bool = False
     snapshot: Snapshot | None = None
+    ledger: Sequence[bytes] = ()
+    recovered: int = 0
 
 
 class Machine(Protocol):
@@ -70,6 +76,8 @@ class Machine(Protocol):
 
     raft: Raft
 
+    @property
+    def whole(self) -> bool: ...  # nothing of its state is still to be recovered
     def tick(self, elapsed_ms: int) -> None: ...
     def resume(self, absent_ms: int) -> None: ...
     def receive(self, sender: str, message: Message) -> None: ...
@@ -121,6 +129,10 @@ class ConsensusMachine:
         self._marks = _Marks() if snapshot is None else _Marks.of(snapshot)
         self._roots = [b""] * seqno + [root]
         self._proposed: list[Written] = []
+
+    @property
+    def whole(self) -> bool:
+        return True
 
     def tick(self, elapsed_ms: int) -> None:
         self.raft.tick(elapsed_ms)

@@ -35,6 +35,13 @@ class Operator:
         self._propose(first, [first.node_id])
         self.cluster.after(LOOK_US // 2, self._look)
 
+    def recover(self) -> None:
+        """Every process is lost: bring the service back from a disk, with a first node and then others."""
+        first = self.cluster.restart()
+        self._removed.clear()
+        self._proposed.clear()
+        self._propose(first, [first.node_id])
+
     def may_lose(self, victim: Node) -> bool:
         """Would every configuration that may count keep a live majority without `victim`?"""
         cluster = self.cluster

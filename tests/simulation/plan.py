@@ -50,6 +50,7 @@ class Plan:
     faults: tuple[tuple[int, int, Fault], ...]  # (start, duration, kind)
     changes: tuple[tuple[int, Change], ...]
     snapshots: bool  # nodes that join may begin with a snapshot, with the old ledger or without
+    restarts_us: tuple[int, ...]  # all processes end at once, and the service is recovered from a disk
     beats: bool  # a process that stands still says so from a thread, and listens before it judges when it goes on
 
 
@@ -73,6 +74,7 @@ def draw_plan(seed: int) -> Plan:
         faults=_draw_faults(rng),
         changes=_draw_changes(rng),
         snapshots=rng.random() < 0.6,
+        restarts_us=(),
         beats=rng.random() < 0.5,
     )
 

@@ -7,35 +7,40 @@ therefore counted in entries here, and a trace says nothing of bytes: same seed,
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from hashlib import sha256
-from typing import cast
+from typing import Any, cast
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from dataplane.consensus.log import Entry, Nodes
 from dataplane.consensus.messages import Message
-from dataplane.consensus.raft import Raft, Settings
+from dataplane.consensus.raft import Origin, Raft, Settings
 from dataplane.crypto.certs import create_csr, endorse_node_csr, self_signed_service_certificate
 from dataplane.crypto.keys import PrivateKey, key_id
 from dataplane.kv.tables import (
+    ENCRYPTED_LEDGER_SECRETS,
     NODES_ENDORSED_CERTIFICATES,
     NODES_INFO,
     SERVICE_INFO,
     UNIT_KEY,
     dump_json,
     get_json,
+    load_json,
     put_json,
 )
-from dataplane.kv.writeset import WriteSet
+from dataplane.kv.tx import Tx
+from dataplane.kv.writeset import WriteSet, is_public
 from dataplane.ledger.chunk import Chunker
-from dataplane.ledger.entry import decode_entry
-from dataplane.ledger.secrets import LedgerSecrets
+from dataplane.ledger.entry import EntryFlags, decode_entry
+from dataplane.ledger.secrets import LedgerSecrets, SharedSecret
 from dataplane.ledger.signatures import build_signature
 from dataplane.ledger.snapshot import decode_snapshot, encode_snapshot
+from dataplane.private_replay import PrivateReplay
+from dataplane.public_replay import PublicReplay
 from dataplane.receipt import receipt_from_entries, verify_receipt
 from dataplane.replica import Replica, Sign
 from dataplane.replica_state import state_from
@@ -44,6 +49,7 @@ from tests.simulation.machine import Begin, Machine, MachineKind, MachineOutput,
 from tests.simulation.plan import Plan
 
 SECRET = bytes(range(32))
+REKEYED = 9  # every so manieth operation is a rekey
 AUDITED = 12  # every so manieth transaction of a node gets a receipt at the end of a run
 NOT_BEFORE = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -92,41 +98,108 @@ def prepare(plan: Plan) -> Plan:
         max_in_flight_bytes=defaults.max_in_flight_bytes,
         max_cached_bytes=0 if plan.settings.max_cached_bytes < 1000 else defaults.max_cached_bytes,
     )
-    return replace(plan, settings=settings, sign_every_us=4 * plan.sign_every_us)
+    return replace(plan, settings=settings, sign_every_us=4 * plan.sign_every_us, restarts_us=_draw_restarts(plan.seed))
+
+
+def _draw_restarts(seed: int) -> tuple[int, ...]:
+    """When the whole service is lost: in half of the runs, in some of them twice, once soon after the first time."""
+    rng = random.Random(seed + 7)
+    first_us = rng.randint(1_500_000, 5_000_000)
+    return rng.choice(((), (), (first_us,), (first_us, first_us + rng.randint(50_000, 3_000_000))))
+
+
+def open_secrets(value: bytes) -> Sequence[SharedSecret]:
+    """The stand-in for secrets encrypted to each node: plain JSON, first seqno to key, `next` in a rekey."""
+    secrets = load_json(value).items()
+    return [SharedSecret(None if first == "next" else int(first), bytes.fromhex(key)) for first, key in secrets]
+
+
+def secret_after_recovery(seqno: int) -> bytes:
+    """The ledger secret of a service that a recovery began at `seqno`."""
+    return sha256(b"recovered at %d" % seqno).digest()
 
 
 REPLICAS = MachineKind(make, node_id, prepare)
 
 
 class ReplicaMachine:
-    """A replica with its ledger file in memory."""
+    """A replica with its ledger file in memory. Every so manieth operation of a whole one is a rekey.
+
+    One that recovers a service reads the frames of the old one; the old secrets are handed out with a later operation,
+    and whoever commits that reads the private part some outputs later.
+    """
 
     def __init__(self, node_id: str, settings: Settings, rng: random.Random, begin: Begin) -> None:
         self._identity = _identities()[node_id]
+        self._settings = settings
+        self._rng = rng
         self._frames: list[bytes] = []
         self._begun_seqno = 0
         self._begun_with: dict[str, dict[bytes, bytes | None]] = {}  # rows of the snapshot
-        self._secrets = LedgerSecrets({1: SECRET})
-        start = Raft.start if begin.first else Raft.join
-        self.raft = start(node_id=node_id, settings=settings, draw=rng.randint, read=self._read)
+        self._recovered_seqno = 0
+        self._outputs_to_wait = rng.randint(0, 40) if begin.ledger or begin.recovered else 0
+        self._secrets = LedgerSecrets()
+        raft = self._raft(Raft.start if begin.first and not begin.ledger else Raft.join)
         self._replica = Replica(
-            raft=self.raft, secrets=self._secrets, chunker=Chunker(20_000), sign=signer(self._identity)
+            raft=raft,
+            secrets=self._secrets,
+            chunker=Chunker(20_000),
+            sign=signer(self._identity),
+            open_secrets=open_secrets,
         )
-        if begin.snapshot is not None:
+        if begin.ledger:
+            self._recover(begin.ledger)
+        elif begin.snapshot is not None:
             self._restore(begin.snapshot, settings, rng)
+        elif begin.recovered:
+            self._begin_recovery(begin.recovered)
+        else:
+            self._secrets.add(1, SECRET)
+
+    @property
+    def raft(self) -> Raft:
+        return self._replica.raft
+
+    @property
+    def whole(self) -> bool:
+        return not self._replica.lacks_private_state
+
+    def _raft(self, begin: Callable[..., Raft], **where: Any) -> Raft:
+        return begin(
+            node_id=self._identity.id, settings=self._settings, draw=self._rng.randint, read=self._read, **where
+        )
 
     def _restore(self, snapshot: Snapshot, settings: Settings, rng: random.Random) -> None:
-        frame = cast(bytes, snapshot.state)
+        frame, secrets = cast(tuple[bytes, dict[int, bytes]], snapshot.state)
+        for version, key in secrets.items():
+            self._secrets.add(version, key)
+        self._secrets.settle()
         state = state_from(decode_snapshot(frame, self._secrets))
-        self.raft = Raft.join(
-            node_id=self._identity.id, settings=settings, draw=rng.randint, read=self._read, origin=state.origin()
-        )
-        self._replica.restore(self.raft, state, Chunker(20_000, state.seqno))
+        self._replica.restore(self._raft(Raft.join, origin=state.origin()), state, Chunker(20_000, state.seqno))
         self._begun_seqno = state.seqno
         self._begun_with = {
             name: {key: value for key, (_, value) in table.rows.items()} for name, table in state.tables.items()
         }
         self._frames = list(snapshot.ledger) or [b""] * state.seqno
+
+    def _recover(self, ledger: Sequence[bytes]) -> None:
+        """Lead a new service from the last signature in the frames of the old one."""
+        replay = PublicReplay()
+        for frame in ledger:
+            replay.add(frame)
+        assert replay.verify_end(), "the old ledger does not end with a signature that holds"
+        state = replay.state()
+        self._frames = list(ledger[: state.seqno])
+        origin = Origin(state.seqno, state.view_history)
+        raft = self._raft(Raft.start, origin=origin, view=len(state.view_history) + 2)
+        self._replica.restore(raft, state, Chunker(20_000, state.seqno))
+        self._begin_recovery(state.seqno + 1)
+
+    def _begin_recovery(self, seqno: int) -> None:
+        self._recovered_seqno = seqno
+        self._secrets.add(seqno, secret_after_recovery(seqno))
+        self._secrets.settle()
+        self._replica.begin_recovery(seqno)
 
     def tick(self, elapsed_ms: int) -> None:
         self._replica.tick(elapsed_ms)
@@ -148,10 +221,36 @@ class ReplicaMachine:
         tx.put("records", key, bytes(operation % 40))
         if operation % 2:
             tx.claims_digest = sha256(key).digest()
+        if operation % REKEYED == 0:
+            self._change_secrets(tx, operation)
         return self._replica.submit(tx)
 
+    def _change_secrets(self, tx: Tx, operation: int) -> None:
+        """A rekey or, while the old secrets of a recovered service are missing, those."""
+        if self.whole:
+            put_json(tx, ENCRYPTED_LEDGER_SECRETS, {"next": sha256(b"rekey %d" % operation).hexdigest()})
+        elif self._replica.handed_out is None:
+            old = _secrets_in(self._frames[: self._recovered_seqno - 1])
+            put_json(tx, ENCRYPTED_LEDGER_SECRETS, {str(version): key.hex() for version, key in old.items()})
+
+    def _read_private(self) -> None:
+        """Once the old secrets are committed, and some outputs later, as reading takes its time."""
+        handed_out = self._replica.handed_out
+        if self.whole or handed_out is None or handed_out[0] > self.raft.commit_seqno:
+            return
+        self._outputs_to_wait -= 1
+        if self._outputs_to_wait > 0:
+            return
+        self._secrets.restore({secret.version or 0: secret.key for secret in open_secrets(handed_out[1])})
+        replay = PrivateReplay(self._secrets, self._recovered_seqno - 1, self._replica.recovery_root)
+        for frame in self._frames[: self._recovered_seqno - 1]:
+            replay.add(frame)
+        self._replica.adopt_private(replay.tables())
+
     def reconfigure(self, nodes: Nodes) -> TxID:
-        return reconfigure(self._replica, nodes)
+        first_of_recovered = self.raft.last_seqno + 1 == self._recovered_seqno
+        flags = EntryFlags.CHUNK_BEFORE if first_of_recovered else EntryFlags.NONE
+        return reconfigure(self._replica, nodes, flags)
 
     def retire(self, node_ids: tuple[str, ...]) -> None:
         tx = self._replica.begin()
@@ -165,6 +264,7 @@ class ReplicaMachine:
 
     def take_output(self) -> MachineOutput:
         duties = self._replica.take_duties()
+        self._read_private()
         assert duties.refused is None, f"an honest entry was refused: {duties.refused}"
         if duties.truncate_after is not None:
             del self._frames[duties.truncate_after :]
@@ -184,7 +284,8 @@ class ReplicaMachine:
         history = tuple(start for start in self.raft.view_history if start <= seqno)
         tables = replica.store.committed_tables()
         frame = encode_snapshot(seqno, replica.tree.leaf(seqno), history, tables, self._secrets.at(seqno))
-        return Snapshot(seqno, sha256(frame).digest(), frame)
+        secrets = {version: key for version, key in self._secrets if version <= seqno + 1}
+        return Snapshot(seqno, sha256(frame).digest(), (frame, secrets))
 
     def kept(self, seqno: int) -> object | None:
         """What this machine's ledger holds."""
@@ -194,12 +295,14 @@ class ReplicaMachine:
         """Receipts of committed transactions verify, and the store is what snapshot and ledger say."""
         begun_seqno = self._begun_seqno
         decoded = {
-            seqno: decode_entry(frame, self._secrets)
+            seqno: decode_entry(frame, self._secrets if self.whole or seqno >= self._recovered_seqno else None)
             for seqno, frame in enumerate(self._frames, 1)
             if seqno > begun_seqno
         }
         start = begun_seqno + 1 + int(self._identity.id[:4], 16) % AUDITED
         for seqno in range(start, self.raft.commit_seqno + 1, AUDITED):
+            if not self.whole and seqno < self._recovered_seqno:
+                continue
             entry = decoded[seqno]
             signature_seqno = self._replica.signature_after(seqno)
             if signature_seqno is None or signature_seqno > self.raft.commit_seqno:
@@ -217,6 +320,8 @@ class ReplicaMachine:
                 expected.setdefault(table, {}).update(rows)
         tx = self._replica.begin()
         for table, rows in expected.items():
+            if not self.whole and not is_public(table):
+                continue
             assert dict(tx.items(table)) == rows, f"{table} is not what the ledger says"
 
     def _read(self, first: int, last: int) -> Sequence[Entry]:
@@ -224,7 +329,7 @@ class ReplicaMachine:
         return self._replica.entries(frames, first) if all(frames) else ()
 
 
-def reconfigure(replica: Replica, nodes: Nodes) -> TxID:
+def reconfigure(replica: Replica, nodes: Nodes, flags: EntryFlags = EntryFlags.NONE) -> TxID:
     """Trust these nodes and retire the others."""
     tx = replica.begin()
     if tx.get(SERVICE_INFO, UNIT_KEY) is None:
@@ -236,7 +341,7 @@ def reconfigure(replica: Replica, nodes: Nodes) -> TxID:
         record = {"status": "Trusted", "node_to_node_interface": {"published_address": address}}
         put_json(tx, NODES_INFO, record, node_id.encode())
         tx.put(NODES_ENDORSED_CERTIFICATES, node_id.encode(), _identities()[node_id].cert.encode())
-    return replica.submit(tx)
+    return replica.submit(tx, flags)
 
 
 def signer(identity: Identity) -> Sign:
@@ -259,10 +364,23 @@ def signer(identity: Identity) -> Sign:
     return sign
 
 
+def _secrets_in(frames: Sequence[bytes]) -> dict[int, bytes]:
+    """Every ledger secret of these entries, which tell of each where it began."""
+    secrets = {1: SECRET}
+    for frame in frames:
+        entry = decode_entry(frame)
+        if entry.flags & EntryFlags.CHUNK_BEFORE:
+            secrets[entry.txid.seqno] = secret_after_recovery(entry.txid.seqno)
+        for secret in open_secrets(entry.writes.get(ENCRYPTED_LEDGER_SECRETS, {}).get(UNIT_KEY) or b"{}"):
+            if secret.version is None:
+                secrets[entry.txid.seqno + 1] = secret.key
+    return secrets
+
+
 @cache
 def _identities() -> dict[str, Identity]:
     """Identities by id, enough for any run."""
-    return {node(index).id: node(index) for index in range(40)}
+    return {node(index).id: node(index) for index in range(60)}
 
 
 def _key(number: int) -> PrivateKey:

@@ -74,6 +74,8 @@ def _run(cluster: Cluster, operator: Operator, faults: Faults, clients: Clients)
     operator.boot()
     clients.schedule()
     faults.schedule()
+    for at_us in cluster.plan.restarts_us:
+        cluster.at(at_us, operator.recover)
     while cluster.now_us < END_US:
         cluster.advance()
     faults.heal()
