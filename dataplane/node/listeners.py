@@ -4,8 +4,10 @@ They are opened before anything else, as what the node says of itself names thei
 """
 
 import json
+import logging
 import re
 from collections.abc import Callable
+from socket import gaierror
 
 from dataplane.api.auth import Peer
 from dataplane.api.pipeline import InterfaceRules, Pipeline, SessionState
@@ -19,6 +21,8 @@ from dataplane.node.credentials import Credentials
 from dataplane.node.identity import NodeIdentity
 from dataplane.node.node import Node
 from dataplane.node.startup_files import StartFailed
+
+_log = logging.getLogger("host")
 
 
 class Listeners:
@@ -52,7 +56,7 @@ class Listeners:
                 self.rpc_interfaces[interface.name] = _resolved(interface, bound)
                 addresses[interface.name] = str(bound)
             self.server.set_certificate(Authority.NODE, self._identity.self_signed_certificate, self._identity.key_pem)
-            bound = await self.channels.listen(self._config.node_to_node_bind)
+            bound = await self._listen_for_nodes(self._config.node_to_node_bind)
         except OSError as error:
             raise StartFailed(f"cannot listen: {error}") from error
         published = self._config.node_to_node_published
@@ -63,6 +67,14 @@ class Listeners:
             write(files.node_to_node_address_file, json.dumps({"node_to_node_interface": str(bound)}))
         if files.rpc_addresses_file:
             write(files.rpc_addresses_file, json.dumps(addresses))
+
+    async def _listen_for_nodes(self, bind: Address) -> Address:
+        """As CCF, a node whose node-to-node name cannot be resolved runs and is isolated; the operator is told."""
+        try:
+            return await self.channels.listen(bind)
+        except gaierror as error:
+            _log.error("Cannot listen for other nodes at %s, none will reach this one: %s", bind, error)
+            return bind
 
     def serve(self, node: Node, pipeline: Pipeline) -> None:
         """From now on requests go to `pipeline`, and messages of other nodes to `node`."""

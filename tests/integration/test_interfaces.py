@@ -5,6 +5,7 @@ import os
 import resource
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -158,3 +159,15 @@ def test_what_a_node_answers_is_what_its_document_says(service: Service) -> None
             Draft4Validator({**schema, "components": document["components"]}).validate(answer.json())
             checked += 1
         assert checked >= 20
+
+
+def test_a_node_whose_node_to_node_name_does_not_resolve_runs_alone_and_says_so(tmp_path: Path) -> None:
+    network = {
+        "node_to_node_interface": {"bind_address": "node.invalid:8000"},
+        "rpc_interfaces": {"main": {"bind_address": "127.0.0.1:0"}},
+    }
+    with Service.start(1, tmp_path, settings={"network": network}) as alone:
+        (node,) = alone.nodes
+        assert alone.session(node).request("GET", "/node/state").json()["state"] == "PartOfNetwork"
+        (failure,) = [line for line in node.log().splitlines() if "[fail ]" in line]
+        assert "node.invalid:8000" in failure
