@@ -106,6 +106,7 @@ def _run(script: Script, tree: Path, build: Path, interpreter: Path) -> dict[str
         "status": status if status is not None else f"no end within {script.timeout_s:.0f} s",
         "seconds": round(time.monotonic() - begin),
         "functions": functions["ran"],
+        "left_out": list(script.without),
         "failed": {} if status == 0 else {name: text[:_TEXT] for name, text in functions["failed"].items()},
     }
 
@@ -115,6 +116,7 @@ def _command(script: Script, tree: Path, interpreter: Path, record: Path) -> lis
         str(interpreter),
         str(LAUNCH),
         str(record),
+        ",".join(script.without),
         f"{{tree}}/tests/{script.path}",
         "-b",
         ".",

@@ -1,6 +1,6 @@
 """Runs one of CCF's scripts, which stays as it is, with two things around it.
 
-    python launch.py RECORD SCRIPT [ARGUMENT...]
+    python launch.py RECORD WITHOUT SCRIPT [ARGUMENT...]
 
 Executed by the Python of the scripts (3.12), with their directory on its path.
 
@@ -9,9 +9,11 @@ application: the native one answers at once when such a service has been recover
 that is done before the script goes on.
 
 RECORD is a JSON file: `ran`, the test functions that were entered, in order, and `failed`, those an exception left,
-with the exception.
+with the exception. WITHOUT names functions, `module.function` with commas between, that the script imports and that
+are left out, as they ask for something of the native sample alone.
 """
 
+import importlib
 import json
 import runpy
 import sys
@@ -26,9 +28,11 @@ TOOL = sys.monitoring.PROFILER_ID
 _recover = infra.network.Network.recover
 
 
-def main(record, *arguments):
+def main(record, without, *arguments):
     """Run the script and leave the record, whatever becomes of the script."""
     infra.network.Network.recover = recover_with_application
+    for name in filter(None, without.split(",")):
+        leave_out(*name.split("."))
     ran, failed = {}, {}
     watch(ran, failed)
     sys.argv = list(arguments)
@@ -37,6 +41,13 @@ def main(record, *arguments):
     finally:
         sys.monitoring.free_tool_id(TOOL)
         Path(record).write_text(json.dumps({"ran": list(ran), "failed": failed}))
+
+
+def leave_out(module, function):
+    """Replace a function of the suite by one that does nothing, before the script imports it."""
+    loaded = importlib.import_module(module)
+    assert hasattr(loaded, function), f"{module} has no {function}"
+    setattr(loaded, function, lambda network, args: network)
 
 
 def watch(ran, failed):

@@ -41,8 +41,9 @@ def _summary(results: Mapping[str, Mapping[str, Any]]) -> str:
     lines = []
     for group in ("A", "B"):
         entries = [script.name for script in SCRIPTS if script.group == group]
-        passed = sum(1 for name in entries if _passed(results.get(name)))
-        lines.append(f"- Group {group}: {passed} of {len(entries)} runs exit 0.")
+        passed = [results[name] for name in entries if _passed(results.get(name))]
+        whole = sum(1 for result in passed if not result.get("left_out"))
+        lines.append(f"- Group {group}: {len(passed)} of {len(entries)} runs exit 0, {whole} of them whole.")
     return "\n".join(lines) + "\n"
 
 
@@ -59,7 +60,8 @@ def _verdict(result: Mapping[str, Any] | None) -> str:
     if result is None:
         return "not run"
     if result["passed"]:
-        return "passes"
+        left_out = ", ".join(f"`{name}`" for name in result.get("left_out", ()))
+        return f"passes without {left_out}" if left_out else "passes"
     return (
         f"fails in {', '.join(f'`{name}`' for name in _blamed(result))}" if result["failed"] else "fails at its start"
     )
@@ -68,7 +70,7 @@ def _verdict(result: Mapping[str, Any] | None) -> str:
 def _reason(script: Script, result: Mapping[str, Any] | None) -> str:
     """Ours where we know one, else what the script says."""
     if _passed(result):
-        return ""
+        return REASONS.get(script.name, "") if script.without else ""
     given = REASONS.get(script.name, REASONS.get(script.file, ""))
     if given or result is None:
         return given
@@ -97,6 +99,7 @@ def _states(runs: Sequence[Mapping[str, Any]], defined: Sequence[str]) -> str:
     failed = {name for run in runs for name in _blamed(run) if not run["passed"]}
     ran = dict.fromkeys(name for run in runs for name in run["functions"] if ".test_" in name or name in failed)
     states = [f"{name} {'**fails**' if name in failed else 'passes'}" for name in ran]
+    states += dict.fromkeys(f"{name} left out" for run in runs for name in run.get("left_out", ()))
     states += [f"{name} not reached" for name in defined if name not in ran]
     return "; ".join(states) or "none"
 
