@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from struct import error as StructError
 
-from dataplane.crypto.aead import DecryptionFailed
 from dataplane.governance.nodes import record_retired_committed, uncompleted_retirements
 from dataplane.governance.recovery import finish
 from dataplane.governance.shares import LatestSecret, SharesNotPossible
@@ -25,8 +24,8 @@ from dataplane.kv.tables import (
 from dataplane.ledger.chunk import MalformedChunk
 from dataplane.ledger.entry import MalformedEntry, decode_entry
 from dataplane.ledger.files import LedgerFiles, SeqnoNotFound
-from dataplane.ledger.secrets import MalformedSecret, UnknownSecret
-from dataplane.ledger.snapshot import MalformedSnapshot, decode_snapshot
+from dataplane.ledger.secrets import MalformedSecret
+from dataplane.ledger.snapshot import Snapshot, decode_snapshot
 from dataplane.node.lifecycle import NodeState
 from dataplane.node.node import Node
 from dataplane.node.service_ops import NodeServiceOps
@@ -118,6 +117,7 @@ class Recovery:
         self.first_seqno = first_seqno
         self._snapshot = snapshot
         self._loop = asyncio.get_running_loop()
+        self._reading = False
         self._replay: PrivateReplay | None = None
         self._refused = ""
 
@@ -159,20 +159,33 @@ class Recovery:
 
     def _look_for_secrets(self) -> None:
         handed_out = self._replica.handed_out
-        if self._replay is not None or handed_out is None or handed_out[0] > self._replica.raft.commit_seqno:
+        if self._reading or handed_out is None or handed_out[0] > self._replica.raft.commit_seqno:
             return
+        self._reading = True
         try:
             shared = self._node.identity.open_secrets(handed_out[1])
             self._replica.secrets.restore({secret.version or 0: secret.key for secret in shared})
-            self._begin_reading()
-        except (MalformedSecret, MalformedSnapshot, UnknownSecret, DecryptionFailed, ValueError) as error:
+        except (MalformedSecret, ValueError) as error:
             self._node.stop(f"the ledger secrets of the service before cannot be used: {error}")
+            return
+        self._node.advance(NodeState.READING_PRIVATE_LEDGER)
+        if self._snapshot is None:
+            self._begin_reading(None)
+            return
+        decoding = self._loop.run_in_executor(None, decode_snapshot, self._snapshot, self._replica.secrets)
+        decoding.add_done_callback(self._decoded)
 
-    def _begin_reading(self) -> None:
-        begin = None if self._snapshot is None else decode_snapshot(self._snapshot, self._replica.secrets)
+    def _decoded(self, done: "asyncio.Future[Snapshot]") -> None:
+        """The snapshot the node began with, private tables included, was read in a thread: it may be large."""
+        error = None if done.cancelled() else done.exception()
+        if error is not None:
+            self._node.stop(f"the private part of the snapshot cannot be recovered: {error}")
+        elif not done.cancelled():
+            self._begin_reading(done.result())
+
+    def _begin_reading(self, begin: Snapshot | None) -> None:
         target_seqno = self.first_seqno - 1
         self._replay = PrivateReplay(self._replica.secrets, target_seqno, self._replica.recovery_root, begin)
-        self._node.advance(NodeState.READING_PRIVATE_LEDGER)
         self._loop.call_soon(self._read_slice)
 
     def _read_slice(self) -> None:
