@@ -10,7 +10,7 @@ from typing import Any
 
 from dataplane.consensus.configuration import Configuration, Retirement
 from dataplane.consensus.log import Nodes
-from dataplane.consensus.raft import Origin
+from dataplane.consensus.parameters import Origin
 from dataplane.kv.node_record import node_to_node_address
 from dataplane.kv.tables import HISTORICAL_ENCRYPTED_LEDGER_SECRET, NODES_INFO, UNIT_KEY, load_json
 from dataplane.kv.tx import Tables

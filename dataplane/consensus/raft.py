@@ -17,21 +17,22 @@ candidate that is in none of our active configurations is ignored while we hear 
 while (a script at its time limit) keeps its place: others count its beats as contact, it does not count its own
 absence as their silence. Neither moves anything but timers, so safety is Raft's as before.
 
-Over 400 lines because roles share all their state; what could be told apart is in log, configuration, progress.
+Over 400 lines because roles share all their state; what can be told apart is in log, configuration, followers and
+reports.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from dataplane.consensus.configuration import (
     Configuration,
     Configurations,
-    Retirement,
     RetirementPhase,
     is_well_formed,
 )
+from dataplane.consensus.followers import Followers
 from dataplane.consensus.log import Entry, Log, Nodes
 from dataplane.consensus.messages import (
     AppendEntries,
@@ -50,11 +51,11 @@ from dataplane.consensus.output import (
     Leadership,
     Membership,
     Output,
-    RetirementChanged,
     RoleChanged,
     SignatureDue,
 )
-from dataplane.consensus.progress import Progress
+from dataplane.consensus.parameters import Origin, Settings
+from dataplane.consensus.reports import Reports
 from dataplane.txid import NodeId, TxID, TxStatus, status_of
 
 START_VIEW = 2  # ledger-format.md 3: genesis is 2.1
@@ -66,35 +67,6 @@ class NotLeader(Exception):
     def __init__(self, leader_id: NodeId | None) -> None:
         super().__init__(f"not the leader; the leader is {leader_id or 'unknown'}")
         self.leader_id = leader_id
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """Times in milliseconds (defaults of node-api.md 6.2), sizes in bytes of entry data."""
-
-    election_timeout_ms: int = 5000
-    message_timeout_ms: int = 100
-    max_append_bytes: int = 256 * 1024  # of one AppendEntries; a larger entry travels alone
-    max_append_entries: int = 1024  # of one AppendEntries, and asked of `read` at once
-    max_in_flight_bytes: int = 4 * 1024 * 1024  # sent to one follower and not yet acknowledged
-    max_cached_bytes: int = 16 * 1024 * 1024  # of committed entries kept in memory for slow followers
-    pre_vote: bool = False  # ask before campaigning; the questions are always answered
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """What a log begins with that does not begin at seqno 1: a snapshot, or a ledger that was read before.
-
-    seqno: of a signature transaction that is committed, as is everything before it; 0 stands for an empty log.
-    view_history: up to there, as `Raft.view_history`; it ends with the view of `seqno`.
-    configurations: the ones active there, by seqno. Empty where a recovery replaces the nodes of old.
-    retirements: of nodes that left, marked `retired_committed` or not yet.
-    """
-
-    seqno: int = 0
-    view_history: Sequence[int] = ()
-    configurations: Sequence[Configuration] = ()
-    retirements: Sequence[Retirement] = ()
 
 
 class Raft:
@@ -118,7 +90,6 @@ class Raft:
         self.node_id = node_id
         self._settings = settings
         self._draw = draw
-        self._read = read
         self._log = Log(
             max_cached_bytes=settings.max_cached_bytes, origin_seqno=origin.seqno, view_history=origin.view_history
         )
@@ -128,7 +99,7 @@ class Raft:
         self._leader_id: NodeId | None = None
         self._voted_for: NodeId | None = None
         self._votes: set[NodeId] = set()
-        self._peers: dict[NodeId, Progress] = {}  # by node id, sorted; empty unless leader
+        self._followers = Followers(self._log, settings, read)
         self._persisted_seqno = origin.seqno  # our log is synced up to here
         self._verified_seqno = origin.seqno  # our log is the current leader's up to here
         self._known_commit = origin.seqno  # committed as the leader says, perhaps not synced here yet
@@ -149,9 +120,7 @@ class Raft:
         self._send: list[tuple[NodeId, Message]] = []
         self._commit_due: int | None = None
         self._signature_due = False
-        self._reported_role = RoleChanged(Leadership.NONE, self._view, None)
-        self._reported_phases = self.retirements()
-        self._reported_retired = self._configurations.retired_count
+        self._reports = Reports(RoleChanged(self._role, self._view, None), self._log, self._configurations)
 
     @classmethod
     def start(
@@ -214,8 +183,7 @@ class Raft:
         """
         if 2 * absent_ms >= self._settings.election_timeout_ms:
             self._election_ms = 0
-            for peer in self._peers.values():
-                peer.silent_ms = 0
+            self._followers.hear_all()
         self.tick(min(absent_ms, self._settings.message_timeout_ms))
 
     def receive(self, sender: NodeId, message: Message) -> None:
@@ -262,7 +230,7 @@ class Raft:
         self._append_to_log(entry)
         self._written_seqno = entry.seqno
         if entry.configuration is not None:
-            self._update_peers(probing=True)
+            self._update_followers(probing=True)
 
     def persisted(self, seqno: int) -> None:
         """Everything up to `seqno` is synced. See `Output.truncate_after` for syncs that a truncation overtakes."""
@@ -416,28 +384,14 @@ class Raft:
     def beats(self) -> tuple[tuple[NodeId, Beat], ...]:
         """What to send, by receiver, while this core cannot run but its node lives and keeps its place."""
         if self._role is Leadership.LEADER:
-            return tuple((node_id, Beat(self._view)) for node_id in self._peers)
+            return tuple((node_id, Beat(self._view)) for node_id in self._followers)
         if self._role is Leadership.FOLLOWER and self._leader_id is not None:
             return ((self._leader_id, Beat(self._view)),)
         return ()
 
-    def details(self) -> dict[str, object]:
-        """The JSON object `details` of `GET /node/consensus` (node-api.md 7.1)."""
-        phase = self.retirement_phase
-        return {
-            "configs": [_config_json(c) for c in self._configurations.active],
-            "acks": {
-                node_id: {"seqno": peer.persisted_seqno, "last_received_ms": peer.silent_ms}
-                for node_id, peer in self._peers.items()
-            },
-            "membership_state": self.membership.value,
-            "leadership_state": self._role.value,
-            **({} if phase is None else {"retirement_phase": phase.value}),
-            "reconfiguration_type": "OneTransaction",
-            "primary_id": self._leader_id,
-            "current_view": self._view,
-            "ticking": self._role is not Leadership.NONE,
-        }
+    def acknowledged(self) -> dict[NodeId, tuple[int, int]]:
+        """A leader's followers by node id: (seqno synced there, milliseconds since the last answer)."""
+        return self._followers.acknowledged()
 
     # Roles
 
@@ -454,7 +408,7 @@ class Raft:
         self._role = Leadership.FOLLOWER
         self._leader_id = None
         self._votes = set()
-        self._peers = {}
+        self._followers.clear()
         self._signature_due = False
         self._unacknowledged_bytes = 0
         self._rollback(self._log.committable_seqno)
@@ -485,22 +439,20 @@ class Raft:
         self._rollback(self._log.committable_seqno)
         self._signature_due = True
         self._heartbeat_ms = 0
-        self._peers = {}
-        self._update_peers(probing=False)
+        self._followers.clear()
+        self._update_followers(probing=False)
 
     # Time
 
     def _tick_leader(self, elapsed_ms: int) -> None:
-        for peer in self._peers.values():
-            peer.silent_ms += elapsed_ms
+        self._followers.let_time_pass(elapsed_ms)
         if not self._hears_quorum():
             self._become_follower(self._view)
             return
         self._heartbeat_ms += elapsed_ms
         if self._heartbeat_ms >= self._settings.message_timeout_ms:
             self._heartbeat_ms = 0
-            for peer in self._peers.values():
-                peer.heartbeat_due = True
+            self._followers.owe_heartbeats()
 
     def _on_beat(self, sender: NodeId, message: Beat) -> None:
         """Contact, and nothing else: not a view, as whoever cannot run has learnt of no other meanwhile."""
@@ -508,14 +460,12 @@ class Raft:
             return
         if sender == self._leader_id:
             self._hear_leader()
-        elif (peer := self._peers.get(sender)) is not None:
-            peer.silent_ms = 0
+        elif sender in self._followers:
+            self._followers.hear(sender)
 
     def _hears_quorum(self) -> bool:
         """CheckQuorum: a majority of every active configuration answered within the election timeout."""
-        limit_ms = self._settings.election_timeout_ms
-        heard = {node_id for node_id, peer in self._peers.items() if peer.silent_ms < limit_ms}
-        heard.add(self.node_id)
+        heard = {self.node_id, *self._followers.heard(self._settings.election_timeout_ms)}
         return not self._configurations.active or self._configurations.quorum_in_each(heard)
 
     def _restart_election_timer(self) -> None:
@@ -678,86 +628,32 @@ class Raft:
 
     # Leading
 
-    def _update_peers(self, *, probing: bool) -> None:
-        """One Progress per node to replicate to. `probing`: a new one has perhaps an empty log."""
-        known = self._peers
-        self._peers = {
-            node_id: known.get(node_id) or self._new_peer(probing)
-            for node_id in sorted(self._configurations.replicated())
-            if node_id != self.node_id
-        }
-
-    def _new_peer(self, probing: bool) -> Progress:
-        return Progress(
-            self._log.last_seqno + 1,
-            probing=probing,
-            # Twice what a follower leaves unanswered, so that the window never closes for want of an answer.
-            smallest_window_bytes=2 * self._settings.max_append_bytes,
-            largest_window_bytes=self._settings.max_in_flight_bytes,
-        )
+    def _update_followers(self, *, probing: bool) -> None:
+        self._followers.replace(self._configurations.replicated().keys() - {self.node_id}, probing=probing)
 
     def _replicate(self) -> None:
-        for node_id, peer in self._peers.items():
-            self._stream(node_id, peer)
-            if peer.heartbeat_due or peer.commit_due:
-                self._send_entries(node_id, peer, ())
-
-    def _stream(self, node_id: NodeId, peer: Progress) -> None:
-        while peer.may_stream and peer.next_seqno <= self._log.last_seqno:
-            entries = self._batch(peer.next_seqno)
-            if not entries:
-                return  # our ledger begins later: another leader must serve this one, heartbeats go on
-            self._send_entries(node_id, peer, entries)
-            peer.sent(entries[-1].seqno, sum(len(entry.data) for entry in entries))
-
-    def _send_entries(self, node_id: NodeId, peer: Progress, entries: tuple[Entry, ...]) -> None:
-        prev = TxID(self._log.view_at(peer.next_seqno - 1), peer.next_seqno - 1)
-        self._send.append((node_id, AppendEntries(self._view, prev, self._log.commit_seqno, peer.round, entries)))
-        peer.commit_due = False
-        peer.heartbeat_due = peer.heartbeat_due and bool(entries)
-
-    def _batch(self, first: int) -> tuple[Entry, ...]:
-        """Entries from `first` on, bounded in number and bytes; none where our ledger begins later."""
-        last = min(self._log.last_seqno, first + self._settings.max_append_entries - 1)
-        if first >= self._log.first_cached:
-            candidates = self._log.cached(first, last)
-        else:
-            candidates = self._read(first, min(last, self._log.first_cached - 1))
-        size_bytes = 0
-        for count, entry in enumerate(candidates):
-            size_bytes += len(entry.data)
-            if count and size_bytes > self._settings.max_append_bytes:
-                return tuple(candidates[:count])
-        return tuple(candidates)
+        self._send.extend(self._followers.messages(self._view))
 
     def _on_ack(self, sender: NodeId, message: AppendEntriesAck) -> None:
-        peer = self._peers.get(sender)
-        if peer is None or message.view != self._view:
-            return
-        assert message.received_seqno <= self._log.last_seqno, "a follower acknowledged what was never sent"
-        peer.acknowledged(message.received_seqno, message.persisted_seqno)
-        self._advance_commit()
+        if sender in self._followers and message.view == self._view:
+            self._followers.on_ack(sender, message)
+            self._advance_commit()
 
     def _on_nack(self, sender: NodeId, message: AppendEntriesNack) -> None:
-        peer = self._peers.get(sender)
-        if peer is None or message.view != self._view:
-            return
-        estimate = message.estimate
-        match_seqno = self._log.highest_possible_match(estimate.seqno, estimate.view)
-        peer.refused(message.round, match_seqno)
+        if sender in self._followers and message.view == self._view:
+            self._followers.on_nack(sender, message)
 
     def _advance_commit(self) -> None:
-        acknowledged = {node_id: peer.persisted_seqno for node_id, peer in self._peers.items()}
+        acknowledged = {node_id: seqno for node_id, (seqno, _) in self._followers.acknowledged().items()}
         acknowledged[self.node_id] = self._persisted_seqno
         seqno = self._log.signed_at_or_below(self._configurations.agreed_seqno(acknowledged))
         if seqno <= self._log.commit_seqno or self._log.view_at(seqno) != self._view:
             return
         self._commit(seqno)
-        for peer in self._peers.values():
-            peer.commit_due = True
-        if not self._peers.keys() <= self._configurations.replicated().keys():
+        self._followers.owe_commit()
+        if not self._configurations.replicated().keys() >= set(self._followers):
             self._replicate()  # the last message to a node whose retirement is now final: that it is
-        self._update_peers(probing=True)
+        self._update_followers(probing=True)
         if not self._configurations.is_active(self.node_id):
             self._hand_over()
 
@@ -769,15 +665,10 @@ class Raft:
 
     def _nominate(self) -> None:
         """Ask the most advanced of the voters that are heard to campaign at once."""
-        voters = self._configurations.voters()
         quiet_ms = self._settings.election_timeout_ms // 2
-        ranked = sorted(
-            (peer.silent_ms >= quiet_ms, -peer.persisted_seqno, node_id)
-            for node_id, peer in self._peers.items()
-            if node_id in voters
-        )
-        if ranked:
-            self._send.append((ranked[0][2], ProposeRequestVote(self._view)))
+        successor = self._followers.most_advanced(self._configurations.voters(), quiet_ms)
+        if successor is not None:
+            self._send.append((successor, ProposeRequestVote(self._view)))
 
     # The log
 
@@ -810,45 +701,9 @@ class Raft:
         self._known_commit = max(self._known_commit, seqno)
         self._commit_due = seqno
 
-    # Reports
-
     def _changes(self) -> tuple[Became, ...]:
-        changes: list[Became] = []
-        role = self._reported_role
-        if (role.role, role.view, role.leader_id) != (self._role, self._view, self._leader_id):
-            self._reported_role = RoleChanged(self._role, self._view, self._leader_id)
-            changes.append(self._reported_role)
+        changes = self._reports.role(RoleChanged(self._role, self._view, self._leader_id))
         if self._signature_due:
             self._signature_due = False
             changes.append(SignatureDue(self._view))
-        changes.extend(self._retirement_changes())
-        return tuple(changes)
-
-    def _retirement_changes(self) -> list[Became]:
-        configurations = self._configurations
-        if not (configurations.retiring_count or self._reported_phases) and (
-            configurations.retired_count == self._reported_retired
-        ):
-            return []
-        phases = self.retirements()
-        retired = configurations.retired
-        changes: list[Became] = [
-            RetirementChanged(node_id, phase)
-            for node_id, phase in phases.items()
-            if self._reported_phases.get(node_id) is not phase
-        ]
-        changes += [
-            RetirementChanged(node_id, None)
-            for node_id in self._reported_phases
-            if node_id not in phases and node_id not in retired
-        ]
-        final = retired[self._reported_retired :]
-        changes += [RetirementChanged(node_id, RetirementPhase.RETIRED_COMMITTED) for node_id in final]
-        self._reported_phases = phases
-        self._reported_retired = len(retired)
-        return changes
-
-
-def _config_json(configuration: Configuration) -> dict[str, object]:
-    nodes = {node_id: {"address": address} for node_id, address in configuration.nodes}
-    return {"idx": configuration.seqno, "nodes": nodes, "rid": configuration.seqno}
+        return (*changes, *self._reports.retirements())

@@ -17,7 +17,8 @@ from dataplane.apps.endpoint import Endpoint
 from dataplane.apps.js_generic import JsApp, js_metrics
 from dataplane.config import Config, StartCommand
 from dataplane.consensus.log import Entry
-from dataplane.consensus.raft import Raft, Settings
+from dataplane.consensus.parameters import Settings
+from dataplane.consensus.raft import Raft
 from dataplane.governance.host_calls import validate_constitution
 from dataplane.js.quickjs import ENGINE_VERSION, running_deadline_s
 from dataplane.kv.tables import load_json

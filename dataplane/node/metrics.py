@@ -75,7 +75,7 @@ def _sessions(sessions: Mapping[str, Any]) -> list[Family]:
 
 
 def _consensus(raft: Raft, signed_seqno: int) -> list[Family]:
-    acks: Mapping[str, Mapping[str, int]] = raft.details()["acks"]  # type: ignore[assignment]
+    acknowledged = raft.acknowledged()
     return [
         Family("mccf_consensus_role", "gauge", "1 for the role the node has.", _one_of(Leadership, raft.role)),
         gauge("mccf_consensus_view", "Current view.", raft.view),
@@ -86,11 +86,11 @@ def _consensus(raft: Raft, signed_seqno: int) -> list[Family]:
         gauge("mccf_consensus_nodes", "Nodes that vote.", len({n for c in raft.configurations for n in c.ids})),
         Family(
             "mccf_consensus_acknowledged_seqno", "gauge", "What each backup has acknowledged (primary only).",
-            [({"node": node}, ack["seqno"]) for node, ack in acks.items()],
+            [({"node": node}, seqno) for node, (seqno, _) in acknowledged.items()],
         ),
         Family(
             "mccf_consensus_last_received_seconds", "gauge", "Since each backup last answered (primary only).",
-            [({"node": node}, ack["last_received_ms"] / 1000) for node, ack in acks.items()],
+            [({"node": node}, silent_ms / 1000) for node, (_, silent_ms) in acknowledged.items()],
         ),
     ]  # fmt: skip
 

@@ -27,6 +27,7 @@ from dataplane.api.prometheus import Family
 from dataplane.attestation.sealing import SealingFailed, seal_secret
 from dataplane.config import Config
 from dataplane.consensus.configuration import RetirementPhase
+from dataplane.consensus.details import details
 from dataplane.consensus.output import Became, RetirementChanged, RoleChanged
 from dataplane.consensus.raft import NotLeader
 from dataplane.consensus.wire import MalformedMessage, decode_message, encode_message
@@ -224,8 +225,8 @@ class Node:
         return on_their_way or newest > self.replica.raft.commit_seqno + 1
 
     def consensus_details(self) -> Mapping[str, object]:
-        details = self.replica.raft.details()
-        return details if self.write_refusal is None else {**details, "ticking": False}
+        told = details(self.replica.raft)
+        return told if self.write_refusal is None else {**told, "ticking": False}
 
     def metric_families(self) -> list[Family]:
         return families(

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from dataplane.attestation.sealing import SealingFailed, unseal_secret
 from dataplane.config import RecoverCommand
-from dataplane.consensus.raft import Origin, Raft
+from dataplane.consensus.parameters import Origin
+from dataplane.consensus.raft import Raft
 from dataplane.crypto.certs import subject_text
 from dataplane.governance.recovery import RecoveredService, last_cose_claims, latest_version, write_recovery
 from dataplane.governance.service import service_info

@@ -11,7 +11,7 @@ import inspect
 from dataclasses import dataclass
 from types import ModuleType
 
-from dataplane.consensus import configuration, raft
+from dataplane.consensus import configuration, followers, raft
 from dataplane.consensus.raft import Raft
 
 
@@ -64,7 +64,7 @@ MUTANTS = (
         "commit on AE-NACK",
         (
             Patch(
-                raft,
+                followers,
                 "        peer.refused(message.round, match_seqno)\n",
                 "        peer.refused(message.round, match_seqno)\n        peer.persisted_seqno = match_seqno\n",
             ),
@@ -118,15 +118,16 @@ MUTANTS = (
 
 def build(mutant: Mutant) -> type[Raft]:
     """The Raft class of the core with the mutant's patches."""
-    sources = {module: inspect.getsource(module) for module in (configuration, raft)}
+    sources = {module: inspect.getsource(module) for module in (configuration, followers, raft)}
     for patch in mutant.patches:
         assert sources[patch.module].count(patch.old) == 1, f"{mutant.name}: the core no longer has\n{patch.old}"
         sources[patch.module] = sources[patch.module].replace(patch.old, patch.new)
-    mutated = _load(configuration, sources[configuration])
-    core = _load(raft, sources[raft])
-    # The mutated core builds the mutated configurations; plain values stay the core's own types.
-    core.__dict__["Configurations"] = mutated.__dict__["Configurations"]
-    mutated.__dict__["RetirementPhase"] = configuration.RetirementPhase
+    mutated = {module: _load(module, source) for module, source in sources.items()}
+    core = mutated[raft]
+    # The mutated core builds the mutated parts; plain values stay the core's own types.
+    core.__dict__["Configurations"] = mutated[configuration].__dict__["Configurations"]
+    core.__dict__["Followers"] = mutated[followers].__dict__["Followers"]
+    mutated[configuration].__dict__["RetirementPhase"] = configuration.RetirementPhase
     result: type[Raft] = core.__dict__["Raft"]
     return result
 

@@ -32,6 +32,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from dataplane.consensus.details import details
 from dataplane.consensus.log import Entry, Nodes
 from dataplane.consensus.messages import (
     AppendEntries,
@@ -45,7 +46,8 @@ from dataplane.consensus.messages import (
     RequestVoteResponse,
 )
 from dataplane.consensus.output import Became, Leadership, RetirementChanged, RoleChanged, SignatureDue
-from dataplane.consensus.raft import Raft, Settings
+from dataplane.consensus.parameters import Settings
+from dataplane.consensus.raft import Raft
 
 SETTINGS = Settings(election_timeout_ms=100, message_timeout_ms=10)
 
@@ -292,12 +294,12 @@ class Driver:
             raise ScenarioFailed(f"the commit of {name} is {commit_seqno}")
 
     def _assert_detail(self, name: str, key: str, value: str) -> None:
-        actual = self._actors[name].raft.details().get(key)
+        actual = details(self._actors[name].raft).get(key)
         if str(actual) != value:
             raise ScenarioFailed(f"{key} of {name} is {actual}")
 
     def _assert_not_detail(self, name: str, key: str, value: str) -> None:
-        if str(self._actors[name].raft.details().get(key)) == value:
+        if str(details(self._actors[name].raft).get(key)) == value:
             raise ScenarioFailed(f"{key} of {name} is {value}")
 
     def _assert_state_sync(self) -> None:

@@ -16,7 +16,8 @@ from dataplane.consensus.configuration import Configuration, Retirement
 from dataplane.consensus.log import Entry, Nodes
 from dataplane.consensus.messages import Message
 from dataplane.consensus.output import Became, Leadership
-from dataplane.consensus.raft import Origin, Raft, Settings
+from dataplane.consensus.parameters import Origin, Settings
+from dataplane.consensus.raft import Raft
 from dataplane.txid import TxID
 from tests.simulation.plan import Plan
 

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 from enum import Enum
 
-from dataplane.consensus.raft import Settings
+from dataplane.consensus.parameters import Settings
 from tests.simulation.network import Weather
 
 OPERATIONS = 200

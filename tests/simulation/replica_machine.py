@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from dataplane.consensus.log import Entry, Nodes
 from dataplane.consensus.messages import Message
-from dataplane.consensus.raft import Origin, Raft, Settings
+from dataplane.consensus.parameters import Origin, Settings
+from dataplane.consensus.raft import Raft
 from dataplane.crypto.certs import create_csr, endorse_node_csr, self_signed_service_certificate
 from dataplane.crypto.keys import PrivateKey, key_id
 from dataplane.kv.tables import (

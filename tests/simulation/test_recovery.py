@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from dataplane.consensus.raft import Settings
+from dataplane.consensus.parameters import Settings
 from dataplane.kv.tx import Table
 from tests.simulation.cluster import Cluster, Node
 from tests.simulation.machine import Begin, Machine, MachineKind, MachineOutput

@@ -8,7 +8,8 @@ from typing import cast
 
 import pytest
 
-from dataplane.consensus.raft import Origin, Raft, Settings
+from dataplane.consensus.parameters import Origin, Settings
+from dataplane.consensus.raft import Raft
 from tests.simulation.machine import Begin, ConsensusMachine, Machine, MachineKind, Snapshot, consensus_machines
 from tests.simulation.machines import MACHINES
 from tests.simulation.plan import draw_plan

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataplane.consensus.log import Entry, Nodes
 from dataplane.consensus.messages import AppendEntries, Message
 from dataplane.consensus.output import Leadership, Output
-from dataplane.consensus.raft import Raft, Settings
+from dataplane.consensus.parameters import Settings
+from dataplane.consensus.raft import Raft
 from dataplane.txid import NodeId, TxID
 
 SETTINGS = Settings(election_timeout_ms=1000, message_timeout_ms=100)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from dataplane.consensus.log import Entry
-from dataplane.consensus.raft import NotLeader, Raft, Settings
+from dataplane.consensus.parameters import Settings
+from dataplane.consensus.raft import NotLeader, Raft
 from dataplane.kv.store import Conflict
 from dataplane.kv.tables import NODES_INFO, TREE, UNIT_KEY, dump_json
 from dataplane.kv.writeset import WriteSet

@@ -6,7 +6,8 @@ import pytest
 
 from dataplane.consensus.log import Entry
 from dataplane.consensus.messages import AppendEntries, Message, RequestVote
-from dataplane.consensus.raft import Raft, Settings
+from dataplane.consensus.parameters import Settings
+from dataplane.consensus.raft import Raft
 from dataplane.kv.tables import (
     ENCRYPTED_LEDGER_SECRETS,
     NODES_ENDORSED_CERTIFICATES,

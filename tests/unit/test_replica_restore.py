@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from dataplane.consensus.log import Entry
-from dataplane.consensus.raft import Raft, Settings
+from dataplane.consensus.parameters import Settings
+from dataplane.consensus.raft import Raft
 from dataplane.kv.tables import NODES_INFO, dump_json
 from dataplane.ledger.chunk import Chunker
 from dataplane.ledger.secrets import LedgerSecrets

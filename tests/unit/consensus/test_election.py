@@ -11,7 +11,8 @@ from dataplane.consensus.messages import (
     RequestVoteResponse,
 )
 from dataplane.consensus.output import Leadership, RoleChanged, SignatureDue
-from dataplane.consensus.raft import Raft, Settings
+from dataplane.consensus.parameters import Settings
+from dataplane.consensus.raft import Raft
 from dataplane.txid import TxID
 from tests.support.raft_nodes import SETTINGS, Subject, append, follower, leader, plain, reconfigured, signed
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from dataplane.consensus.details import details
 from dataplane.consensus.log import Entry
 from dataplane.consensus.messages import (
     AppendEntries,
@@ -11,7 +12,7 @@ from dataplane.consensus.messages import (
     RequestVoteResponse,
 )
 from dataplane.consensus.output import Output
-from dataplane.consensus.raft import Settings
+from dataplane.consensus.parameters import Settings
 from dataplane.txid import TxID
 from tests.support.raft_nodes import Subject, leader, members, plain, reconfigured, signed
 
@@ -199,7 +200,7 @@ def test_a_joiner_is_caught_up_from_the_ledger_in_batches() -> None:
 
 def test_a_short_read_is_continued() -> None:
     subject = leader(settings=Settings(max_cached_bytes=0))
-    subject.raft._read = lambda first, last: subject.ledger[first - 1 : first]
+    subject.raft._followers._read = lambda first, last: subject.ledger[first - 1 : first]
     subject.propose(plain(2, 3))
     subject.propose(signed(2, 4))
     subject.sync()
@@ -231,7 +232,7 @@ def test_details() -> None:
     """node-api.md 7.1."""
     subject = joined("b")
     subject.tick(30)
-    assert subject.raft.details() == {
+    assert details(subject.raft) == {
         "configs": [{"idx": 1, "nodes": {"a": {"address": "a:1"}, "b": {"address": "b:1"}}, "rid": 1}],
         "acks": {"b": {"seqno": 2, "last_received_ms": 30}},
         "membership_state": "Active",

@@ -14,7 +14,8 @@ from dataplane.consensus.messages import (
     RequestVoteResponse,
 )
 from dataplane.consensus.output import Leadership, RetirementChanged
-from dataplane.consensus.raft import Origin, Raft
+from dataplane.consensus.parameters import Origin
+from dataplane.consensus.raft import Raft
 from dataplane.txid import NodeId, TxID, TxStatus
 from tests.support.raft_nodes import SETTINGS, members, plain, reconfigured, signed
 

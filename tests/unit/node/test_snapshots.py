@@ -10,7 +10,8 @@ import pytest
 
 from dataplane.consensus.log import Entry
 from dataplane.consensus.messages import AppendEntries
-from dataplane.consensus.raft import Raft, Settings
+from dataplane.consensus.parameters import Settings
+from dataplane.consensus.raft import Raft
 from dataplane.kv.store import Store
 from dataplane.kv.tables import SERVICE_INFO, SNAPSHOT_EVIDENCE, UNIT_KEY, dump_json, get_json, put_json
 from dataplane.ledger.chunk import Chunker
