@@ -2,7 +2,9 @@
 
 Pure: takes the parsed JSON and gives values; files named in it are read by the host. Unknown keys are errors that name
 their path, except inside an RPC interface, where they are kept and echoed (node-api.md 1.7). What the contract knows
-and this node does not serve yet is refused by name. Sizes are powers of 1024, times become milliseconds.
+and this node does not serve is refused by name. Sizes are powers of 1024, times become milliseconds.
+
+Over 400 lines, as one document is read here: its types, then one function for each section.
 """
 
 import re

@@ -4,6 +4,9 @@ The same verbs as `Raft`, one level up: transactions in, frames to write and mes
 leader is decoded, checked and applied before it is written or acknowledged; the first that does not hold is refused
 with everything after it. Signing, like disk and clock, is an argument: `sign` is called with the transaction id, the
 root and the serialised tree, and gives the writes of the signature transaction (ledger-format.md 2.5 to 2.8).
+
+Over 400 lines, because store, tree and consensus must move together: own entries, a leader's and rollbacks are one
+invariant.
 """
 
 from bisect import bisect_right

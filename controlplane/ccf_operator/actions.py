@@ -81,10 +81,6 @@ class ServiceOperator:
         args = {"next_service_identity": network["service_certificate"]}
         self._propose([{"name": "transition_service_to_open", "args": args}])
 
-    def trigger_chunk(self) -> None:
-        """Close the ledger's current chunk at the next signature, so that its file can be taken away."""
-        self._propose([{"name": "trigger_ledger_chunk"}])
-
     def close(self) -> None:
         for session in self._sessions.values():
             session.close()

@@ -2,6 +2,8 @@
 
 Everything derived from the store (endpoints, modules, runtime options) is kept for as long as the rows it came from
 stay the same objects, and each request depends on those tables: a deployment that commits first makes it run again.
+
+Over 400 lines, as it tells the whole way of one request into a script and back.
 """
 
 import json

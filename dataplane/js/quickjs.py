@@ -322,10 +322,6 @@ class Context:
         """Give `value` back to the engine."""
         lib.JS_FreeValue(self._context, value)
 
-    def duplicate(self, value: Value) -> Value:
-        """One more reference to `value`."""
-        return lib.JS_DupValue(self._context, value)
-
     def check(self, value: Value) -> Value:
         """Pass `value` on; raises `Pending` where it marks an exception."""
         if value.tag == _TAG_EXCEPTION:

@@ -1,4 +1,7 @@
-"""Every action of the managed constitution: what it refuses, and what it leaves in the tables (node-api.md 4.5)."""
+"""Every action of the managed constitution: what it refuses, and what it leaves in the tables (node-api.md 4.5).
+
+Long, because the actions are many and share one world; its sections are those of the contract's table.
+"""
 
 import json
 from dataclasses import replace
