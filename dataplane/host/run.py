@@ -14,6 +14,7 @@ from dataplane.governance.members import InvalidMember
 from dataplane.governance.shares import SharesNotPossible
 from dataplane.host.command_line import VERSION, Arguments, parse_arguments, read_config, version_text
 from dataplane.host.files import PidFileExists, claim_pid_file, write_whole
+from dataplane.host.garbage import collect_in_steps
 from dataplane.host.log import configure, flush, line_writer
 from dataplane.host.signals import StopSignals
 from dataplane.http.descriptors import raise_descriptor_limit
@@ -75,6 +76,7 @@ async def _serve(config: Config) -> int:
         )
     )
     _flush_log_often(asyncio.get_running_loop())
+    collect_in_steps(asyncio.get_running_loop())
     both: set[asyncio.Future[Any]] = {starting, signals.stopping}
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():

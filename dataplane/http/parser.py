@@ -61,6 +61,11 @@ class RequestParser:
         completed, self._completed = self._completed, []
         return completed
 
+    def close(self) -> None:
+        """Take no more, and let go of the parser below, which holds on to this one."""
+        self._finished = True
+        del self._parser
+
     def _execute(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)

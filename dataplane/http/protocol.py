@@ -136,6 +136,7 @@ class HttpConnection(asyncio.Protocol):
         self._closing = True
         self._in_flight = None
         self._waiting.clear()
+        self._parser.close()
         if self._linger is not None:
             self._linger.cancel()
         self._port.forget(self)
