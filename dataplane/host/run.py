@@ -1,7 +1,6 @@
 """One node process from command line to exit code (drop-in.md 3.1, node-api.md 6.1)."""
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -56,11 +55,7 @@ def _run(config: Config, arguments: Arguments) -> int:
         _log.critical("PID file %s already exists. Exiting.", error)
         return 1
     _log.info("%s", version_text().replace("\n", ", "))
-    try:
-        return uvloop.run(_serve(config))
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(config.output_files.pid_file)
+    return uvloop.run(_serve(config))
 
 
 async def _serve(config: Config) -> int:
@@ -88,11 +83,11 @@ async def _serve(config: Config) -> int:
         _log.critical("%s", error)
         return 1
     reason = await signals.stopping
-    whole = await _close(running, signals.forced, config.output_files.pid_file)
+    whole = await _close(running, signals.forced)
     return 0 if whole and reason is None else 1
 
 
-async def _close(running: RunningNode, forced: "asyncio.Future[None]", pid_file: str) -> bool:
+async def _close(running: RunningNode, forced: "asyncio.Future[None]") -> bool:
     """Stop cleanly, at once when forced, and without the ledger if its disk does not let go even then.
 
     Launchers wait ten seconds. Leaving without the flush loses nothing that a client was told is committed, as that
@@ -108,8 +103,6 @@ async def _close(running: RunningNode, forced: "asyncio.Future[None]", pid_file:
         return _closed_whole(running, closing)
     _log.critical("The ledger could not be closed in time; leaving without")
     flush()
-    with contextlib.suppress(OSError):
-        os.unlink(pid_file)
     os._exit(1)
 
 

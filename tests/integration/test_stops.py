@@ -60,6 +60,7 @@ def test_a_notice_shows_and_the_next_signal_stops_under_load(service: Service) -
     node.process.send_signal(signal.SIGTERM)
     assert node.process.wait(10) == 0
     assert time.monotonic() - begin < 10
+    assert (node.directory / "node.pid").read_text() == str(node.process.pid), "its launcher decides about a restart"
     for load in loads:
         load.join(5)
         assert not load.is_alive()
