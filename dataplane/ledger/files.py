@@ -72,6 +72,7 @@ class LedgerFiles:
         self._pending_size = 0
         self._names_changed = False
         self._recovery_after: int | None = None
+        self._superseded: list[Path] = []  # files of entries that the service sends again
         self._layouts: dict[Path, ChunkLayout] = {}
         self._paths = _committed_chunks([*read_only, directory])
         self._names = sorted(self._paths)  # of committed chunks
@@ -90,17 +91,18 @@ class LedgerFiles:
     def begin_after(self, seqno: int) -> None:
         """Begin writing at `seqno` + 1 with a new chunk, as a node that joins with the files of another one.
 
-        The service sends those entries again (ledger-format.md 1.1), so what the directory holds of them, and every
-        uncommitted file, gets the suffix `.ignored`. Nothing may have been appended yet.
+        The service sends those entries again (ledger-format.md 1.1), so what the directory holds of them counts as
+        uncommitted, and with every uncommitted file gets the suffix `.ignored` once the first entry is appended: the
+        directory of a node that never hears of one can still be recovered. Nothing may have been appended yet.
         """
         with self._sync_lock, self._guard:
             for chunk in self._chunks:
                 os.close(chunk.fd)
-                set_aside(chunk.path)
+                self._superseded.append(chunk.path)
             self._chunks = []
             for name in [name for name in self._names if name.first > seqno]:
                 if self._paths[name].parent == self._directory:
-                    set_aside(self._paths[name])
+                    self._superseded.append(_as_uncommitted(self._paths[name], name.first))
             self._paths = _committed_chunks([*self._read_only, self._directory])
             self._names = sorted(self._paths)
             self.last_seqno = self._commit = seqno
@@ -115,6 +117,7 @@ class LedgerFiles:
         """
         with self._sync_lock, self._guard:
             self._write_pending()
+            self._set_aside_superseded()
             for chunk in self._chunks:
                 os.close(chunk.fd)
             cut_committed(self._directory, self._paths, seqno)
@@ -280,9 +283,15 @@ class LedgerFiles:
         if not self._chunks or self._chunks[-1].complete:
             recovery = self._recovery_after is not None and seqno > self._recovery_after
             path = self._directory / str(ChunkName(seqno, recovery=recovery))
+            self._set_aside_superseded()
             self._chunks.append(_Chunk.create(path, seqno))
             self._names_changed = True
         return self._chunks[-1]
+
+    def _set_aside_superseded(self) -> None:
+        for path in self._superseded:
+            set_aside(path)
+        self._superseded = []
 
     def _complete_open_chunk(self) -> None:
         if self._chunks and not self._chunks[-1].complete:
@@ -492,6 +501,11 @@ def _reopen(path: Path, first: int, layout: ChunkLayout) -> _Chunk:
         write_at(fd, chunk_header(), 0)
         os.ftruncate(fd, layout.end)
     return _Chunk(path, fd, first, layout)
+
+
+def _as_uncommitted(path: Path, first: int) -> Path:
+    """No uncommitted file has that name: those that a committed one covers were set aside when all were opened."""
+    return path.rename(path.with_name(str(ChunkName(first))))
 
 
 def _without_recovery_suffix(path: Path) -> Path:

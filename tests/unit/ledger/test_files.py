@@ -286,16 +286,32 @@ def test_a_joiner_begins_after_its_snapshot_and_sets_aside_what_lies_beyond(tmp_
     assert names(tmp_path) == [
         "ledger_1-2.committed",
         "ledger_3-4.committed",
-        "ledger_5-6.committed.ignored",
-        "ledger_7.ignored",
+        "ledger_5",
+        "ledger_7",
     ]
     with pytest.raises(ValueError, match="does not follow"):
         ledger.append(frame(6), 6)
     ledger.append(frame(5, flags=END), 5)
+    assert {"ledger_5.ignored", "ledger_7.ignored"} < set(names(tmp_path))
     ledger.sync()
     ledger.commit(5)
     assert ledger.read(1, 5) == [frame(1), frame(2, flags=END), frame(3), frame(4, flags=END), frame(5, flags=END)]
     assert (tmp_path / "ledger_5-5.committed").exists()
+    ledger.close()
+
+
+def test_the_ledger_of_a_joiner_that_never_heard_of_its_service_is_whole(tmp_path: Path) -> None:
+    """CCF issue 4557: an isolated node began with an old snapshot, and its directory is all that is left."""
+    ledger = filled(tmp_path, 0, END, 0, END, 0, END, 0)
+    ledger.commit(6)
+    whole = ledger.read(1, 7)
+    ledger.close()
+    ledger = LedgerFiles(tmp_path)
+    ledger.begin_after(2)
+    ledger.close()
+    ledger = LedgerFiles(tmp_path)
+    assert ledger.last_seqno == 7
+    assert ledger.read(1, 7) == whole
     ledger.close()
 
 
@@ -309,11 +325,12 @@ def test_a_joiner_without_a_snapshot_writes_its_ledger_anew(tmp_path: Path) -> N
     ledger = LedgerFiles(own, [other])
     ledger.begin_after(0)
     assert ledger.last_seqno == 0
-    assert names(own) == ["ledger_1-2.committed.ignored", "ledger_3-5.committed.ignored"]
+    assert names(own) == ["ledger_1", "ledger_3"]
     for seqno, flags in enumerate((0, 0, END, 0), 1):
         ledger.append(frame(seqno, flags=flags), seqno)
     ledger.sync()
     ledger.commit(3)
+    assert {"ledger_1.ignored", "ledger_3.ignored"} < set(names(own))
     assert names(other) == ["ledger_1-2.committed", "ledger_3-5.committed"]
     assert ledger.read(1, 5) == [frame(1), frame(2), frame(3, flags=END), frame(4), frame(5, flags=END)]
     assert ledger.first_seqno == 1
