@@ -13,7 +13,6 @@ import pytest
 from dataplane.client.session import Response
 from dataplane.crypto.cose import ALG, KID, sign1
 from dataplane.crypto.keys import cert_id, load_private_key
-from dataplane.governance.managed import managed_constitution
 from tests.support.nodes import NodeProcess, Service, wait_until
 from tests.support.tls_server import Answer, Asked, ServiceIdentity, serving
 from tests.support.tokens import Issuer, elliptic_issuer, rsa_key
@@ -22,19 +21,6 @@ pytestmark = [pytest.mark.ci, pytest.mark.xdist_group("nodes")]
 
 APP = Path(__file__).parents[1] / "support" / "apps" / "callers"
 ISSUER = Issuer()
-JWT_ACTIONS = """
-actions.set("set_jwt_issuer", { args: { metadata: "object", jwks: optional("object") }, apply({ metadata, jwks }) {
-  if (jwks) ccf.setJwtPublicSigningKeys(metadata.issuer, metadata, jwks);
-  writeJson("jwt.issuers", metadata, metadata.issuer);
-} });
-actions.set("remove_jwt_issuer", { args: { issuer: "string" }, apply({ issuer }) {
-  removeKey("jwt.issuers", issuer);
-  ccf.removeJwtPublicSigningKeys(issuer);
-} });
-actions.set("set_ca_cert_bundle", { args: { name: "string", bundle: "string" }, apply({ name, bundle }) {
-  writeJson("tls.ca_cert_bundles", bundle, name);
-} });
-"""
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +29,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         3,
         tmp_path_factory.mktemp("service"),
         open_with=APP,
-        constitution=managed_constitution(None) + JWT_ACTIONS,
         settings={"jwt": {"key_refresh_interval": "300ms"}},
     ) as running:
         yield running
@@ -77,7 +62,7 @@ def _reasons(answer: Response) -> str:
 
 @pytest.mark.parametrize("issuer", [ISSUER, elliptic_issuer()], ids=["RS256", "ES256"])
 def test_a_token_is_taken_on_every_node_until_its_issuer_is_removed(service: Service, issuer: Issuer) -> None:
-    _act(service, "set_jwt_issuer", metadata={"issuer": issuer.name}, jwks=issuer.jwks(issuer=issuer.name))
+    _act(service, "set_jwt_issuer", issuer=issuer.name, jwks=issuer.jwks(issuer=issuer.name))
     token = issuer.token(now=_now(), user="Alice")
     for node in service.alive():
         wait_until("the key", lambda: _with_token(service, token, node).status == 200)  # noqa: B023
@@ -97,7 +82,7 @@ def test_a_token_is_taken_on_every_node_until_its_issuer_is_removed(service: Ser
 
 
 def test_an_endpoint_takes_whoever_comes_by_the_first_policy_that_fits(service: Service) -> None:
-    _act(service, "set_jwt_issuer", metadata={"issuer": ISSUER.name}, jwks=ISSUER.jwks())
+    _act(service, "set_jwt_issuer", issuer=ISSUER.name, jwks=ISSUER.jwks())
     bearer = _bearer(ISSUER.token(now=_now()))
     user = service.users["user0"]
     key, certificate = load_private_key(user.private_key.read_bytes()), user.certificate.read_text()
@@ -160,14 +145,14 @@ def _openid(authority: ServiceIdentity, directory: Path, issuer: Issuer, kid: st
 
 def test_the_primary_keeps_an_issuers_keys_fresh_and_a_new_primary_goes_on(service: Service, tmp_path: Path) -> None:
     authority, second = ServiceIdentity(), Issuer(key=rsa_key("second"))
-    _act(service, "set_ca_cert_bundle", name="issuer", bundle=authority.certificate)
+    _act(service, "set_ca_cert_bundle", name="issuer", cert_bundle=authority.certificate)
 
     def has(kid: str, issuer: Issuer) -> Callable[[], bool]:
         return lambda: any(key["publicKey"] == issuer.public_pem for key in _jwk(service)["keys"].get(kid, []))
 
     with _openid(authority, tmp_path, ISSUER, "fetched") as server:
-        metadata = {"issuer": server.url, "auto_refresh": True, "ca_cert_bundle_name": "issuer"}
-        _act(service, "set_jwt_issuer", metadata=metadata)
+        metadata: dict[str, object] = {"issuer": server.url, "auto_refresh": True, "ca_cert_bundle_name": "issuer"}
+        _act(service, "set_jwt_issuer", **metadata)
         wait_until("the fetched key", has("fetched", ISSUER))
         assert _jwk(service)["issuers"][server.url] == {"autoRefresh": True, "caCertBundleName": "issuer"}
         counts = _metrics(service)
