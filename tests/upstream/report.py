@@ -68,14 +68,14 @@ def _verdict(result: Mapping[str, Any] | None) -> str:
 
 
 def _reason(script: Script, result: Mapping[str, Any] | None) -> str:
-    """Ours where we know one, else what the script says."""
+    """Ours where we know one, and what the script said, so that another failure cannot hide behind a known one."""
     if _passed(result):
         return REASONS.get(script.name, "") if script.without else ""
     given = REASONS.get(script.name, REASONS.get(script.file, ""))
-    if given or result is None:
+    if result is None:
         return given
-    texts = [result["failed"][name] for name in _blamed(result)] or [f"status {result['status']}"]
-    return "; ".join(text.replace("|", "\\|").replace("\n", " ") for text in texts)
+    said = [result["failed"][name] for name in _blamed(result)] or [f"status {result['status']}"]
+    return "; ".join(text.replace("|", "\\|").replace("\n", " ").strip() for text in [given, *said] if text)
 
 
 def _blamed(result: Mapping[str, Any]) -> list[str]:
