@@ -9,11 +9,11 @@ application: the native one answers at once when such a service has been recover
 that is done before the script goes on.
 
 RECORD is a JSON file: `ran`, the test functions that were entered, in order, and `failed`, those an exception left,
-with the exception. WITHOUT names functions, `module.function` with commas between, that the script imports and that
-are left out, as they ask for something of the native sample alone.
+with the exception. WITHOUT names functions, `module.function` with commas between, that are left out, as they ask
+for something of the native sample alone.
 """
 
-import importlib
+import inspect
 import json
 import runpy
 import sys
@@ -21,6 +21,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 import infra.network
+import suite.test_requirements
 
 TESTS = Path(infra.network.__file__).parents[1]
 TOOL = sys.monitoring.PROFILER_ID
@@ -31,8 +32,7 @@ _recover = infra.network.Network.recover
 def main(record, without, *arguments):
     """Run the script and leave the record, whatever becomes of the script."""
     infra.network.Network.recover = recover_with_application
-    for name in filter(None, without.split(",")):
-        leave_out(*name.split("."))
+    leave_out(without.split(","))
     ran, failed = {}, {}
     watch(ran, failed)
     sys.argv = list(arguments)
@@ -43,11 +43,19 @@ def main(record, without, *arguments):
         Path(record).write_text(json.dumps({"ran": list(ran), "failed": failed}))
 
 
-def leave_out(module, function):
-    """Replace a function of the suite by one that does nothing, before the script imports it."""
-    loaded = importlib.import_module(module)
-    assert hasattr(loaded, function), f"{module} has no {function}"
-    setattr(loaded, function, lambda network, args: network)
+def leave_out(names):
+    """Have the decorator that every test function carries put one that does nothing in the place of these."""
+    describe = suite.test_requirements.description
+
+    def description(text):
+        def decorated(function):
+            path = Path(inspect.unwrap(function).__code__.co_filename)
+            left_out = f"{path.stem}.{function.__name__}" in names
+            return (lambda network, args, *rest, **named: network) if left_out else describe(text)(function)
+
+        return decorated
+
+    suite.test_requirements.description = description
 
 
 def watch(ran, failed):
