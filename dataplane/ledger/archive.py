@@ -26,7 +26,7 @@ class LedgerArchive:
     """Reads the ledger of one node. Calls may come from one thread at a time, whichever it is."""
 
     def __init__(self, files: LedgerFiles, directories: Sequence[Path]) -> None:
-        """`directories` in the order they are preferred."""
+        """`directories` in the order they are preferred, the one the node writes to first."""
         self._files = files
         self._directories = tuple(directories)
         self._chunks: list[tuple[ChunkName, Path]] = []
@@ -67,7 +67,10 @@ class LedgerArchive:
         raise failure
 
     def _list(self) -> Iterator[tuple[ChunkName, Path]]:
-        """Committed chunks, also those that a recovery under way has written."""
+        """Committed chunks, and those that a recovery under way has written into the node's own directory.
+
+        Elsewhere such a chunk is of a recovery that was given up: other entries under the same seqnos.
+        """
         for directory in self._directories:
             try:
                 paths = sorted(directory.iterdir())
@@ -75,7 +78,8 @@ class LedgerArchive:
                 continue
             for path in paths:
                 name = parse_name(path.name)
-                if name is not None and name.committed:
+                own = directory == self._directories[0]
+                if name is not None and name.committed and (own or not name.recovery):
                     yield name, path
 
 

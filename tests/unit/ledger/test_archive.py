@@ -47,6 +47,16 @@ def test_everything_from_the_node_that_wrote_it(ledger: ServiceLedger, whole: Pa
     assert list(archive.read_on(5, 40)) == frames(ledger, 5, 40)
 
 
+def test_chunks_of_a_recovery_that_was_given_up_are_not_read(whole: Path, files: LedgerFiles) -> None:
+    """They lie in read-only directories and hold other entries than this service under the same seqnos."""
+    chunk = committed(whole)[1]
+    name = parse_name(chunk.name)
+    assert name is not None
+    chunk.rename(chunk.with_name(f"{chunk.name}.recovery"))
+    with pytest.raises(EntriesUnreadable, match="Cannot find"):
+        LedgerArchive(files, [whole.with_name("main"), whole]).read(name.first, name.first)
+
+
 def test_what_is_not_written_yet_is_there_too(ledger: ServiceLedger, tmp_path: Path) -> None:
     files = LedgerFiles(tmp_path)
     archive = LedgerArchive(files, [tmp_path])
