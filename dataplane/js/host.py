@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from dataplane.js.quickjs import Context, Thrown
+from dataplane.js.quickjs import Context, Thrown, Value
 from dataplane.kv.tx import Tx
 from dataplane.past import Historical, PastState
 
@@ -92,10 +92,11 @@ class Table:
 class Host:
     """An interpreter's state on the host's side."""
 
-    __slots__ = ("access", "context", "invocation", "metrics_logging", "table_ids", "tables")
+    __slots__ = ("access", "context", "invocation", "load_rare", "metrics_logging", "table_ids", "tables")
 
     context: Context
     invocation: Invocation
+    load_rare: Callable[[], Value]
 
     def __init__(self, access: Access) -> None:
         self.access = access

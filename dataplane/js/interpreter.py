@@ -163,6 +163,7 @@ class Interpreter:
     def __init__(self, access: Access, memory: Memory | None = None) -> None:
         self.host = Host(access)
         self.context = self.host.context = Context(self.host, OPERATIONS, self._load, memory)
+        self.host.load_rare = self._rare
         self.broken = False
         self._dispatch: Value | None = None
         self._modules: dict[str, Value] = {}
@@ -291,6 +292,9 @@ class Interpreter:
         if self.host.invocation.natives:
             context.free(context.call_with(install, ["\n".join(self.host.invocation.natives)]))
 
+    def _rare(self) -> Value:
+        return self.context.run_script(_code.load(self.context, Kind.SCRIPT, "<host>", _RARE))
+
     def _module(self, name: str) -> Value:
         """A module by its name, loaded and evaluated."""
         context = self.context
@@ -395,5 +399,5 @@ def _no_source(_name: str) -> None:
 
 _IDLE = Invocation(_no_source, None, {}, _no_console, os.urandom)
 """Between calls: lets go of the last call's transaction."""
-_PRELUDE = prelude_source()
+_PRELUDE, _RARE = prelude_source(), prelude_source("prelude_rare.js")
 _code = CompiledCode()

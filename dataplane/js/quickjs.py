@@ -408,11 +408,12 @@ class Context:
         return self._taken(value, 0)
 
     def text_and_buffer(self, value: Value) -> tuple[bytes, bytes]:
-        """The two elements of an array: a text in UTF-8, and a buffer's bytes."""
+        """The two elements of an array: a text in UTF-8, and the bytes of a buffer or of a typed array."""
         text = self.item(value, 0)
         buffer = self.item(value, 1)
         try:
-            return self.utf8(text), self.buffer(buffer)
+            viewed = lib.JS_GetTypedArrayType(buffer) >= 0
+            return self.utf8(text), self._view_bytes(buffer) if viewed else self.buffer(buffer)
         finally:
             self.free(text)
             self.free(buffer)

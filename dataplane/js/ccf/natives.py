@@ -23,3 +23,8 @@ def call_native(host: Host, count: int, argv: Arguments) -> Value:
         raise Thrown(f"ccf.{name}: {error}", "TypeError") from error
     except (CcfError, ValueError) as error:
         raise Thrown(str(error)) from error
+
+
+def load_rare(host: Host, _count: int, _argv: Arguments) -> Value:
+    """The function that builds the rarer half of `ccf`."""
+    return host.load_rare()

@@ -6,20 +6,18 @@
 // Everything rarely used is built on first access: a new interpreter should cost little.
 (function (host) {
   "use strict";
-  const { Array, ArrayBuffer, Error, JSON, Map, Object, Promise, Proxy, Reflect, String, Uint8Array } = globalThis;
-  const { Float64Array, Uint32Array, TypeError } = globalThis;
+  const { ArrayBuffer, Error, JSON, Object, Promise, Proxy, Reflect, String, Uint8Array } = globalThis;
+  const { Uint32Array, TypeError } = globalThis;
   const errors = { Error, TypeError, RangeError, ReferenceError, SyntaxError, InternalError: globalThis.InternalError };
   const { apply } = Reflect;
   const { defineProperty } = Object;
   const { parse, stringify } = JSON;
-  const { isArray } = Array;
   const { isView } = ArrayBuffer;
   const isInteger = Number.isInteger;
   const then = Promise.prototype.then;
   const slice = ArrayBuffer.prototype.slice;
   const toLowerCase = String.prototype.toLowerCase;
   const split = String.prototype.split;
-  const getter = (prototype, name) => Object.getOwnPropertyDescriptor(prototype, name).get;
 
   function exact(args, least, most = least) {
     if (args.length >= least && args.length <= most) return;
@@ -121,119 +119,17 @@
       exact(arguments, least, most);
       return host($native, name, ...arguments) ?? null;
     };
-  const cryptoNames =
-    "sign verifySignature generateAesKey generateRsaKeyPair generateEcdsaKeyPair generateEddsaKeyPair wrapKey " +
-    "unwrapKey pubPemToJwk pemToJwk pubRsaPemToJwk rsaPemToJwk pubEddsaPemToJwk eddsaPemToJwk pubJwkToPem jwkToPem " +
-    "pubRsaJwkToPem rsaJwkToPem pubEddsaJwkToPem eddsaJwkToPem";
   const aliases =
     "digest generateAesKey generateRsaKeyPair generateEcdsaKeyPair wrapKey unwrapKey isValidX509CertBundle " +
     "isValidX509CertChain";
 
-  function buildCrypto() {
-    const crypto = {
-      digest(algorithm, data) {
-        exact(arguments, 2);
-        return host($digest, algorithm, data);
-      },
-      isValidX509CertBundle(pem) {
-        exact(arguments, 1);
-        return host($is_valid_bundle, pem);
-      },
-      isValidX509CertChain(chain, trusted) {
-        exact(arguments, 2);
-        return host($is_valid_chain, chain, trusted);
-      },
-    };
-    for (const name of apply(split, cryptoNames, [" "])) {
-      crypto[name] = function () {
-        return host($crypto, name, ...arguments);
-      };
-    }
-    return crypto;
-  }
-
-  // Transactions of the past. Their numbers mean something during the request that was given them; number 0 of a
-  // historical endpoint is always the one its present request is about, also for libraries that keep the object.
+  // Cryptography and transactions of the past are compiled apart, and run where a script first uses one of them: reading
+  // their code would be a tenth of what a new interpreter costs.
+  const intrinsics = { Error, Object, Proxy, TypeError, apply, parse, split };
+  let rareParts;
+  const rare = () => (rareParts ??= host($rare)(host, exact, lazily, forEachRow, () => current, intrinsics));
   let pastParts;
-  const past = () => (pastParts ??= buildPast());
-
-  function buildPast() {
-    const numberOf = (state) => {
-      if (state.id !== current) throw new Error("The request is over");
-      return state.number;
-    };
-    class PastMap {
-      #state;
-      #name;
-      constructor(state, name) {
-        this.#state = state;
-        this.#name = name;
-      }
-      has(key) {
-        exact(arguments, 1);
-        return host($past_has, numberOf(this.#state), this.#name, key);
-      }
-      get(key) {
-        exact(arguments, 1);
-        return host($past_get, numberOf(this.#state), this.#name, key);
-      }
-      getVersionOfPreviousWrite(key) {
-        exact(arguments, 1);
-        return host($past_version, numberOf(this.#state), this.#name, key);
-      }
-      forEach(callback) {
-        exact(arguments, 1);
-        if (typeof callback !== "function") throw new TypeError("Argument must be a function");
-        forEachRow(host($past_each, numberOf(this.#state), this.#name), callback, this);
-      }
-      get size() {
-        return host($past_size, numberOf(this.#state), this.#name);
-      }
-      set() {
-        host($past_refuse, "set", this.#name);
-      }
-      delete() {
-        host($past_refuse, "delete", this.#name);
-      }
-      clear() {
-        host($past_refuse, "clear", this.#name);
-      }
-    }
-    const kvOf = (state) =>
-      new Proxy(Object.create(null), {
-        get: (_, name) => (typeof name === "string" ? new PastMap(state, name) : undefined),
-        set: () => false,
-        defineProperty: () => false,
-      });
-    const receiptOf = (state) => parse(host($past_receipt, numberOf(state)));
-    const states = (parts) => {
-      const found = [];
-      for (let i = 1; i < parts.length; i++) {
-        const state = { id: current, number: +parts[0] + i - 1 };
-        const shown = { transactionId: parts[i] };
-        lazily(shown, "receipt", () => receiptOf(state));
-        lazily(shown, "kv", () => kvOf(state));
-        found[i - 1] = shown;
-      }
-      return found;
-    };
-    const presentState = {
-      get id() {
-        return current;
-      },
-      number: 0,
-    };
-    const present = {
-      get transactionId() {
-        return host($past_txid, 0);
-      },
-      get receipt() {
-        return receiptOf(presentState);
-      },
-      kv: kvOf(presentState),
-    };
-    return { present, states };
-  }
+  const past = () => (pastParts ??= rare().buildPast());
 
   const ccf = {
     kv,
@@ -298,7 +194,7 @@
     },
     gov: { validateConstitution: counted("gov.validateConstitution", 1) },
   };
-  lazily(ccf, "crypto", buildCrypto);
+  lazily(ccf, "crypto", () => rare().buildCrypto());
   for (const name of apply(split, aliases, [" "])) {
     ccf[name] = function () {
       return apply(ccf.crypto[name], ccf.crypto, arguments);
@@ -328,7 +224,8 @@
       for (let i = 0; i < arguments.length; i++) text += (i ? " " : "") + shown(arguments[i]);
       host($log, level, text);
     };
-  globalThis.console = { log: log("info"), info: log("info"), warn: log("warn"), error: log("error") };
+  const buildConsole = () => ({ log: log("info"), info: log("info"), warn: log("warn"), error: log("error") });
+  lazily(globalThis, "console", buildConsole);
 
   // System entropy, drawn for many numbers at a time: 53 bits each.
   let numbers = null;
@@ -413,7 +310,7 @@
     if (typeof body === "string") return `${statusCode} t${first}\n${body}`;
     if (typeof body === "object" && body !== null) {
       if (body instanceof ArrayBuffer) return [`${statusCode} b${first}`, body];
-      if (isView(body)) return [`${statusCode} b${first}`, viewed(body)];
+      if (isView(body)) return [`${statusCode} b${first}`, body instanceof DataView ? viewed(body) : body];
     }
     const text = stringify(body);
     if (text === undefined) throw new TypeError("The response body has no JSON text");
@@ -429,18 +326,7 @@
     return stringify(result);
   }
 
-  const viewParts = () => {
-    const typed = Object.getPrototypeOf(Uint8Array.prototype);
-    const parts = (prototype) => ["buffer", "byteOffset", "byteLength"].map((name) => getter(prototype, name));
-    return [parts(typed), parts(DataView.prototype)];
-  };
-  const [typedParts, dataViewParts] = viewParts();
-
-  function viewed(view) {
-    const read = view instanceof DataView ? dataViewParts : typedParts;
-    const [buffer, offset, length] = read.map((get) => apply(get, view, []));
-    return apply(slice, buffer, [offset, offset + length]);
-  }
+  const viewed = (view) => new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 
   function dispatch(handler, text) {
     const response = handler(makeRequest(text));

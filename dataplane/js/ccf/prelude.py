@@ -50,6 +50,7 @@ _OPERATIONS: dict[str, Operation] = {
     "past_version": historical.past_version,
     "pem_to_id": certificates.pem_to_id,
     "random": console.random,
+    "rare": natives.load_rare,
     "request_buffer": request.request_buffer,
     "request_caller": request.request_caller,
     "request_headers": request.request_headers,
@@ -65,7 +66,7 @@ OPERATIONS: tuple[Operation, ...] = tuple(_OPERATIONS.values())
 _INDEXES = {name: str(index) for index, name in enumerate(_OPERATIONS)}
 
 
-def prelude_source() -> bytes:
-    """The prelude with operation names replaced by their indexes; an unknown name is a `KeyError`."""
-    source = Path(__file__).with_name("prelude.js").read_text()
+def prelude_source(name: str = "prelude.js") -> bytes:
+    """The prelude or its rarer half, operation names replaced by their indexes; an unknown name is a `KeyError`."""
+    source = Path(__file__).with_name(name).read_text()
     return re.sub(r"\$([a-z_]+)", lambda match: _INDEXES[match[1]], source).encode()
