@@ -87,7 +87,7 @@ def test_endless_scripts_on_both_backups_several_times_over(service: Service) ->
 
 def test_a_built_in_that_never_looks_at_the_clock(service: Service) -> None:
     before, primary = settled(service), service.primary()
-    steps = deaf_steps(8)
+    steps = deaf_steps(6.5)
     with held_up(service, [primary], lambda session: session.request("GET", f"/app/deaf?{steps}")) as (held,):
         pass
     assert held.seconds > _SECONDS + 0.5
