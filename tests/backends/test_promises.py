@@ -77,7 +77,7 @@ def test_a_launched_node_is_observed_with_what_it_says_of_itself(place: Place) -
 
 def test_launching_again_changes_nothing(place: Place) -> None:
     place.launch(0)
-    node = place.wait_for("bank-0", lambda n: n.rpc_address is not None)
+    node = place.wait_for("bank-0", lambda n: n.rpc_address is not None and n.service_certificate is not None)
     place.launch(0)
     place.another().launch(NodeSpec(INSTANCE, "bank-0", 0, "zone-1", START))
     assert list(place.backend.observe(INSTANCE)) == [node]

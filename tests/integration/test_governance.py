@@ -32,6 +32,8 @@ from tests.support.nodes import ROOT, Service, wait_until
 
 pytestmark = [pytest.mark.ci, pytest.mark.xdist_group("nodes")]
 
+TOO_FEW = "Unable to open service: 0 active recovery participants"
+
 API = "api-version=2024-07-01"
 LOGGING = ROOT / "samples" / "logging"
 SINCE_NOW = "%y%m%d%H%M%SZ"
@@ -74,7 +76,7 @@ def test_the_operator_runs_the_machines_and_decides_nothing_else(service: Operat
     with pytest.raises(ServiceError) as caught:
         operator.propose([open_it(service)])
     assert (caught.value.status, caught.value.code) == (500, "InternalError")
-    assert caught.value.message.startswith("Failed to apply(): Error: 0 active recovery participants")
+    assert caught.value.message.startswith(f"Failed to apply(): Error: {TOO_FEW}")
     for member in service.members:
         service.member(member).activate()
     assert operator.propose([open_it(service)])["proposalState"] == "Accepted"

@@ -72,7 +72,12 @@ class Watched:
 
 
 def run(
-    keys: int, directory: Path, *, load_s: float = 5, busy: Sequence[str] = ("primary", "backup", "both backups")
+    keys: int,
+    directory: Path,
+    *,
+    load_s: float = 5,
+    busy: Sequence[str] = ("primary", "backup", "both backups"),
+    limit_ms: float = LIMIT_MS,
 ) -> dict[str, object]:
     """Raises `Stalled` where a silence reaches the limit, a view changes, or the control does not elect.
 
@@ -93,14 +98,14 @@ def run(
         ),
         **_measure(directory / "disk", lambda watching: _slow_disk(watching, load_s), BUSY, mode="slow-disk"),
     }
-    too_long = {name: gap for name, gap in gaps_ms.items() if gap >= LIMIT_MS}
+    too_long = {name: gap for name, gap in gaps_ms.items() if gap >= limit_ms}
     if too_long:
-        raise Stalled(f"silences of {LIMIT_MS} ms or more: {too_long}")
+        raise Stalled(f"silences of {limit_ms} ms or more: {too_long}")
     return {
         "keys": keys,
         "election_timeout_ms": _SETTINGS.node_election_timeout_ms,
         "heartbeat_every_ms": _SETTINGS.node_message_timeout_ms,
-        "limit_ms": LIMIT_MS,
+        "limit_ms": limit_ms,
         "longest_silence_ms": gaps_ms,
         "elections": 0,
         "control": _control(directory / "control"),
