@@ -7,7 +7,7 @@ came before it, and one by one only where that fails (`careful`).
 
 from json import JSONDecodeError
 
-from dataplane.crypto.certs import InvalidCertificate, is_issued_by, load_certificate
+from dataplane.crypto.certs import endorses
 from dataplane.kv.store import Store
 from dataplane.kv.tables import (
     HISTORICAL_ENCRYPTED_LEDGER_SECRET,
@@ -145,7 +145,7 @@ def _verify(tx: Tx, txid: TxID, writes: WriteSet, root: bytes) -> None:
     node = node_signature(writes)
     if node is not None:
         verify_node_signature(txid, node, root, _signer_certificate(tx, node.node_id, info["cert"]))
-        if node.cert is not None and not _endorses(info["cert"], node.cert.encode()):
+        if node.cert is not None and not endorses(info["cert"], node.cert.encode()):
             raise InvalidSignatureTx(f"the certificate beside the signature at {txid} is not endorsed by the service")
     service = service_signature(writes)
     if service is not None:
@@ -161,13 +161,6 @@ def _signer_certificate(tx: Tx, node_id: str, service_cert_pem: str) -> str:
         if not record.get("cert"):
             raise InvalidSignatureTx(f"node {node_id} signed and has no certificate")
         return str(record["cert"])  # CCF 1.x, before node certificates were endorsed
-    if not _endorses(service_cert_pem, endorsed):
+    if not endorses(service_cert_pem, endorsed):
         raise InvalidSignatureTx(f"the certificate of node {node_id} is not endorsed by the service")
     return endorsed.decode()
-
-
-def _endorses(service_cert_pem: str, node_cert_pem: bytes) -> bool:
-    try:
-        return is_issued_by(load_certificate(node_cert_pem), load_certificate(service_cert_pem))
-    except InvalidCertificate:
-        return False

@@ -12,6 +12,7 @@ from base64 import b64decode, b64encode
 from pathlib import Path
 
 from dataplane.crypto.aead import IV_SIZE, KEY_SIZE, TAG_SIZE, AesGcm, DecryptionFailed
+from dataplane.durable import write_durably
 
 SIMULATED_KEY_FILE = "simulated_platform_key"
 _SIMULATED_TCB = "0" * 16  # hex; no firmware stands behind it
@@ -31,7 +32,7 @@ def seal_secret(directory: Path, version: int, key: bytes) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         platform_key = _simulated_key(directory, create=True)
         content = _encode(platform_key, version, key)
-        _write_durably(directory / f"{version}{_SUFFIX}", content.encode())
+        _write_private(directory / f"{version}{_SUFFIX}", content.encode())
     except OSError as error:
         raise SealingFailed(f"the ledger secret of version {version} cannot be sealed: {error}") from error
 
@@ -72,21 +73,10 @@ def _decode(platform_key: bytes, version: int, content: str) -> bytes:
 def _simulated_key(directory: Path, *, create: bool) -> bytes:
     path = directory / SIMULATED_KEY_FILE
     if create and not path.exists():
-        _write_durably(path, secrets.token_bytes(KEY_SIZE))
+        _write_private(path, secrets.token_bytes(KEY_SIZE))
     return path.read_bytes()
 
 
-def _write_durably(path: Path, content: bytes) -> None:
-    """Whole or not at all, readable by the owner alone, and there after a crash."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
-    temporary.rename(path)
-    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)
+def _write_private(path: Path, content: bytes) -> None:
+    """Readable by the owner alone."""
+    write_durably(path, [content], path.with_name(f".{path.name}.{os.getpid()}.tmp"), mode=0o600)

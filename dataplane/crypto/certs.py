@@ -7,6 +7,7 @@ one second early: end = start + N days - 1 s.
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from ipaddress import ip_address
 
 from cryptography import x509
@@ -160,6 +161,18 @@ def is_issued_by(certificate: Certificate, issuer: Certificate) -> bool:
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
         return False
     return _signature_is_last(certificate)
+
+
+@lru_cache(maxsize=256)
+def endorses(service_cert: str | bytes, certificate: str | bytes) -> bool:
+    """`is_issued_by` for certificates as they are stored or shown, PEM or DER; no certificate is endorsed by nobody.
+
+    Remembered, as every signature of a ledger asks the same of the few certificates of its nodes.
+    """
+    try:
+        return is_issued_by(load_certificate(certificate), load_certificate(service_cert))
+    except InvalidCertificate:
+        return False
 
 
 def is_authority(certificate: Certificate) -> bool:

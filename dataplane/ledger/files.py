@@ -20,6 +20,7 @@ from struct import error as StructError
 from threading import Lock
 from types import TracebackType
 
+from dataplane.durable import sync_directory
 from dataplane.ledger.chunk import (
     CHUNK_HEADER_SIZE,
     MAX_CHUNK_SIZE,
@@ -312,7 +313,7 @@ class LedgerFiles:
             for fd in fds:
                 os.fdatasync(fd)
             if names_changed:
-                _sync_directory(self._directory)
+                sync_directory(self._directory)
         except OSError as error:
             raise self._guard.failed(error) from error
 
@@ -524,11 +525,3 @@ def _read_frames(fd: int, layout: ChunkLayout, first: int, last: int, most_bytes
         bounds.append((begin, end))
     data = os.pread(fd, max(0, bounds[-1][1] - start), start)
     return [data[begin - start : end - start] for begin, end in bounds]
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -7,11 +7,10 @@ evidence.
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
 from json import JSONDecodeError
 from typing import Any
 
-from dataplane.crypto.certs import InvalidCertificate, is_issued_by, load_certificate
+from dataplane.crypto.certs import endorses
 from dataplane.kv.tables import (
     NODES_ENDORSED_CERTIFICATES,
     NODES_INFO,
@@ -242,7 +241,7 @@ class LedgerReplay:
         chosen = endorsed[-1] if signature.cert is None else signature.cert
         if chosen not in endorsed:
             raise InvalidLedger(f"the certificate beside the signature was never given to node {node_id}")
-        if self.service_cert_pem is None or not _endorses(self.service_cert_pem, chosen):
+        if self.service_cert_pem is None or not endorses(self.service_cert_pem, chosen):
             raise InvalidLedger(f"the certificate of node {node_id} is not endorsed by the service")
         return chosen
 
@@ -287,11 +286,3 @@ def _evidence_digest(row: bytes) -> str:
         return str(load_json(row)["hash"])
     except (KeyError, TypeError, UnicodeDecodeError, JSONDecodeError) as error:
         raise InvalidLedger(f"the evidence of a snapshot cannot be read: {error!r}") from error
-
-
-@lru_cache(maxsize=256)
-def _endorses(service_cert_pem: str, node_cert_pem: str) -> bool:
-    try:
-        return is_issued_by(load_certificate(node_cert_pem), load_certificate(service_cert_pem))
-    except InvalidCertificate:
-        return False

@@ -4,12 +4,12 @@ Only names that end in `.committed` count; a file gets that name when it is comp
 the directories is found as well, so they are looked through at every question.
 """
 
-import os
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from dataplane.durable import write_durably
 
 _NAME = re.compile(r"snapshot_([1-9][0-9]{0,18})_([1-9][0-9]{0,18})\.committed", re.ASCII)
 
@@ -45,19 +45,7 @@ class SnapshotFiles:
         Slow, and safe to call in another thread. Raises `OSError`, for a full disk say, and leaves nothing behind.
         """
         target = self._directory / str(name)
-        unfinished = target.with_suffix("")
-        try:
-            with open(unfinished, "wb") as file:
-                for part in parts:
-                    file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.rename(target)
-            _sync_directory(self._directory)
-        except OSError:
-            with suppress(OSError):
-                unfinished.unlink()
-            raise
+        write_durably(target, parts, unfinished=target.with_suffix(""))
         return target
 
     def newest(self, since: int = 0) -> SnapshotName | None:
@@ -83,11 +71,3 @@ class SnapshotFiles:
             if (name := parse_snapshot_name(path.name)) is not None
         ]
         return sorted(found, reverse=True)
-
-
-def _sync_directory(directory: Path) -> None:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

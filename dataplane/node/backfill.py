@@ -8,11 +8,11 @@ worth, history proves when it reads them and followers when they take them.
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dataplane.config import Address
+from dataplane.durable import write_durably
 from dataplane.governance.nodes import NodeStatus, nodes_with_status
 from dataplane.kv.tx import Tx
 from dataplane.ledger.chunk import ChunkName, MalformedChunk, parse_name, read_layout
@@ -81,7 +81,8 @@ class Backfill:
             except PeerFailed as error:
                 failure = error
                 continue
-            await asyncio.to_thread(_write, self._directory / str(name), answer.body)
+            chunk = self._directory / str(name)
+            await asyncio.to_thread(write_durably, chunk, [answer.body], chunk.with_name(f"{chunk.name}.part"))
             return
         raise failure
 
@@ -112,18 +113,3 @@ def _checked(text: str, data: bytes, seqno: int) -> ChunkName:
     if not layout.complete or seqnos != list(range(name.first, name.last + 1)):
         raise PeerFailed(f"the chunk {text} does not hold what its name says")
     return name
-
-
-def _write(target: Path, data: bytes) -> None:
-    """Whole, or not at all under its name."""
-    unfinished = target.with_name(f"{target.name}.part")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.rename(target)
-    except OSError:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-        raise

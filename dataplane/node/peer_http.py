@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dataplane.config import Address
-from dataplane.crypto.certs import InvalidCertificate, is_issued_by, load_certificate
+from dataplane.crypto.certs import endorses
 from dataplane.http.tls import TlsClientContext, TlsConnection, TlsError
 from dataplane.node.identity import NodeIdentity
 
@@ -116,11 +116,7 @@ async def _read(reader: asyncio.StreamReader, tls: TlsConnection) -> bytes:
 
 
 def _check_endorsed(der: bytes | None, service_certificate: str) -> None:
-    try:
-        endorsed = der is not None and is_issued_by(load_certificate(der), load_certificate(service_certificate))
-    except InvalidCertificate:
-        endorsed = False
-    if not endorsed:
+    if der is None or not endorses(service_certificate, der):
         raise PeerFailed("invalid cert on handshake: the target is not endorsed by the configured service certificate")
 
 

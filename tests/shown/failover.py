@@ -7,7 +7,6 @@ record whose transaction is reported Committed is read back from every node. The
 written: the same check must miss it.
 """
 
-import statistics
 import sys
 import tempfile
 import threading
@@ -20,7 +19,7 @@ from dataplane.txid import TxID, TxStatus
 from tests.shown.ledgers import APP
 from tests.support.load import Writer, Written
 from tests.support.nodes import NodeProcess, Service, wait_until
-from tests.support.results import save
+from tests.support.results import save, spread
 
 WRITES_AFTER = 11  # of each round
 
@@ -89,8 +88,8 @@ def run(rounds: int, directory: Path) -> dict[str, object]:
         "acknowledged": len(writer.written),
         "reported_committed": len(reported),
         "last_view": view,
-        "writes_resume_s": _summary(outages_s),
-        "read_gap_on_survivors_s": _summary(gaps_s),
+        "writes_resume_s": spread(outages_s),
+        "read_gap_on_survivors_s": spread(gaps_s),
         "lost_or_changed": 0,
         "control": "a record that was never written is reported missing",
     }
@@ -133,14 +132,6 @@ def _check_all(service: Service, writer: Writer, reported: list[Written]) -> Non
 def _control(service: Service, writer: Writer) -> None:
     ghost = Written(10**9, TxID(2, 1), "never", "written", None)
     assert not writer.read(service.session(user="user0"), ghost)
-
-
-def _summary(values: list[float]) -> dict[str, float]:
-    return {
-        "median": round(statistics.median(values), 3),
-        "max": round(max(values), 3),
-        "min": round(min(values), 3),
-    }
 
 
 if __name__ == "__main__":

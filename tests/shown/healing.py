@@ -11,7 +11,6 @@ that was never written: the same check must miss it.
 import json
 import os
 import signal
-import statistics
 import sys
 import tempfile
 import time
@@ -22,7 +21,7 @@ from dataplane.txid import TxID, TxStatus
 from tests.shown.ledgers import APP
 from tests.support.installation import Client, Installation, open_with_app
 from tests.support.nodes import wait_until
-from tests.support.results import save
+from tests.support.results import save, spread
 
 WRITES_PER_ROUND = 20
 _PATIENCE_S = 20.0
@@ -45,8 +44,8 @@ def run(rounds: int, directory: Path) -> dict[str, object]:
     return {
         "rounds": rounds,
         "reported_committed": len(committed),
-        "writes_resume_s": _summary(outages_s),
-        "replaced_s": _summary(replaced_s),
+        "writes_resume_s": spread(outages_s),
+        "replaced_s": spread(replaced_s),
         "lost_or_changed": 0,
         "control": "a record that was never written is reported missing",
     }
@@ -113,10 +112,6 @@ def _check_all(installation: Installation, arm: Client, committed: dict[int, TxI
 def _reads(session: Session, record: int) -> bool:
     answer = session.request("GET", f"/app/claim?id={record}")
     return answer.status == 200 and answer.json() == _content(record)
-
-
-def _summary(values: list[float]) -> dict[str, float]:
-    return {"median": round(statistics.median(values), 3), "max": round(max(values), 3), "min": round(min(values), 3)}
 
 
 if __name__ == "__main__":

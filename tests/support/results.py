@@ -3,7 +3,8 @@
 import json
 import os
 import platform
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,3 +29,9 @@ def save(name: str, result: Mapping[str, object]) -> Path:
     path.write_text(json.dumps(document, indent=2) + "\n")
     print(json.dumps(document, indent=2))
     return path
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median and extremes of what was measured, to three places."""
+    ordered = {"median": statistics.median(values), "max": max(values), "min": min(values)}
+    return {name: round(value, 3) for name, value in ordered.items()}
